@@ -1,0 +1,1 @@
+"""The nouns that every room shares: artifacts, strict config, errors, progress, the language-model protocol."""

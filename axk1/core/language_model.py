@@ -35,13 +35,25 @@ class LanguageModel(Protocol):
     """A model that writes and scores text. The embedded engine and any server behind a client fit this."""
 
     def generate(
-        self, prompts: Sequence[str], *, max_tokens: int, temperature: float = 0.0, stop: Sequence[str] = (), seed: int = 0
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        stop: Sequence[str] = (),
+        seed: int = 0,
     ) -> list[Generation]:
         """Continues each prompt (already rendered text; special tokens in it are recognised)."""
         ...
 
     def stream(
-        self, prompt: str, *, max_tokens: int, temperature: float = 0.0, stop: Sequence[str] = (), seed: int = 0
+        self,
+        prompt: str,
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        stop: Sequence[str] = (),
+        seed: int = 0,
     ) -> Iterator[str]:
         """Continues one prompt and yields the text piece by piece; each piece is whole Unicode characters."""
         ...

@@ -80,7 +80,8 @@ class Meter:
         elapsed = max(self._last_line - self._start, 1e-9)
         rate = (self.done - self._skipped) / elapsed
         part = f" of {human(self.total)}" if self.total else ""
-        eta = f", ETA {duration((self.total - self.done) / rate)}" if self.total and rate and self.done < self.total else ""
+        left = self.total - self.done if self.total else 0
+        eta = f", ETA {duration(left / rate)}" if left > 0 and rate else ""
         note = f"  {self.note}" if self.note else ""
         console.print(f"{self.label}: {human(self.done)}{part} {self.unit}, {human(rate)}/s{eta}{note}")
 

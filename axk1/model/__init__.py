@@ -1,0 +1,1 @@
+"""The network: config.json + weights <-> one ``Transformer``, written for one device."""

@@ -1,0 +1,171 @@
+"""The one network: embeddings, blocks, final norm, output matrix, and the optional multi-token-prediction module.
+
+It is written for one device. Parallelism, streaming from disk and quantisation are applied to it from outside.
+
+Shapes: B batch, T tokens, H hidden_size, V vocab_size.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from axk1.model.attention import GroupedQueryAttention, KVCache, LatentAttention, attention_mask
+from axk1.model.config import ModelConfig
+from axk1.model.mlp import MLP
+from axk1.model.moe import Experts, Router, Routing, SparseMLP
+from axk1.model.norm import RMSNorm
+from axk1.model.rope import RotaryEmbedding
+
+
+class SequenceCache(KVCache, Protocol):
+    """A cache that also remembers the positions and segments of what it holds."""
+
+    def extend(self, positions_BT: Tensor, segments_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Appends the new tokens' positions and segments and returns those of all keys, each [B, S]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What the blocks make of a batch."""
+
+    states_BTH: Tensor
+    """Hidden states after the final norm; times the output matrix they are the logits."""
+    routing: list[Routing]
+    """One entry per sparse layer, in order."""
+    last_BTH: Tensor
+    """Hidden states before the final norm, which multi-token prediction goes on from."""
+
+
+class Block(nn.Module):
+    """One layer: attention and a feed-forward layer, each on the normed residual stream."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        hidden, eps = config.hidden_size, config.rms_norm_eps
+        self.input_layernorm = RMSNorm(hidden, eps)
+        self.self_attn = (LatentAttention if config.latent_attention else GroupedQueryAttention)(config, layer)
+        self.post_attention_layernorm = RMSNorm(hidden, eps)
+        sparse = config.sparse_layer(layer)
+        self.mlp = SparseMLP(config) if sparse else MLP(hidden, config.intermediate_size, bias=config.mlp_bias)
+
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
+    ) -> tuple[Tensor, Routing | None]:
+        x = x + self.self_attn(self.input_layernorm(x), rope, mask, cache)
+        out = self.mlp(self.post_attention_layernorm(x))
+        out, routing = out if isinstance(out, tuple) else (out, None)
+        return x + out, routing
+
+
+class MultiTokenPrediction(nn.Module):
+    """Predicts the token after the next one (DeepSeek-V3, arXiv 2412.19437, section 2.2)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden, eps = config.hidden_size, config.rms_norm_eps
+        self.enorm = RMSNorm(hidden, eps)
+        self.hnorm = RMSNorm(hidden, eps)
+        self.eh_proj = nn.Linear(2 * hidden, hidden, bias=False)
+        self.block = Block(config, config.num_hidden_layers)
+        self.norm = RMSNorm(hidden, eps)
+
+    def forward(
+        self, last_BTH: Tensor, next_embedding_BTH: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, Routing | None]:
+        x = self.eh_proj(torch.cat((self.enorm(next_embedding_BTH), self.hnorm(last_BTH)), dim=-1))
+        x, routing = self.block(x, rope, mask, None)
+        return self.norm(x), routing
+
+
+class Transformer(nn.Module):
+    """A causal language model. Make one with ``Transformer(config)`` or ``axk1.load_model(path)``."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.rope = RotaryEmbedding(config.rope_parameters, config.rotary_dim, config.max_position_embeddings)
+        self.mtp = MultiTokenPrediction(config) if config.num_nextn_predict_layers else None
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.embed_tokens.weight
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draws new weights: normal with ``initializer_range``, norms one, biases zero."""
+        std = self.config.initializer_range
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding | Router):
+                module.weight.normal_(std=std)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                module.bias.zero_()
+            elif isinstance(module, Experts):
+                module.gate_up_proj.normal_(std=std)
+                module.down_proj.normal_(std=std)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The output matrix [V, H]; the embedding where the two are tied."""
+        return self.lm_head.weight
+
+    def forward(
+        self,
+        input_ids_BT: Tensor,
+        positions_BT: Tensor | None = None,
+        segments_BT: Tensor | None = None,
+        cache: SequenceCache | None = None,
+    ) -> Tensor:
+        """The logits [B, T, V] of the next token at every position. Arguments as in ``hidden``."""
+        return self.lm_head(self.hidden(input_ids_BT, positions_BT, segments_BT, cache).states_BTH)
+
+    def hidden(
+        self,
+        input_ids_BT: Tensor,
+        positions_BT: Tensor | None = None,
+        segments_BT: Tensor | None = None,
+        cache: SequenceCache | None = None,
+    ) -> Hidden:
+        """Runs the blocks.
+
+        Args:
+            input_ids_BT: token ids.
+            positions_BT: positions; 0 to T - 1 where None.
+            segments_BT: number of the document that a token belongs to; attention stays within a document.
+            cache: keys and values of earlier tokens; the new ones are appended.
+        """
+        if positions_BT is None:
+            positions_BT = torch.arange(input_ids_BT.shape[1], device=input_ids_BT.device).expand_as(input_ids_BT)
+        x = self.embed_tokens(input_ids_BT)
+        rope, mask = self.rope(positions_BT), self._mask(positions_BT, segments_BT, cache, x.dtype)
+        routing = []
+        for block in self.layers:
+            x, routed = block(x, rope, mask, cache)
+            if routed is not None:
+                routing.append(routed)
+        return Hidden(self.norm(x), routing, x)
+
+    def predict_second(
+        self, hidden: Hidden, next_ids_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None
+    ) -> Tensor:
+        """Multi-token prediction: states [B, T, H] whose logits predict the token after ``next_ids_BT``."""
+        assert self.mtp is not None, "the model has no multi-token-prediction module"
+        rope, mask = self.rope(positions_BT), self._mask(positions_BT, segments_BT, None, hidden.last_BTH.dtype)
+        return self.mtp(hidden.last_BTH, self.embed_tokens(next_ids_BT), rope, mask)[0]
+
+    @staticmethod
+    def _mask(
+        positions: Tensor, segments: Tensor | None, cache: SequenceCache | None, dtype: torch.dtype
+    ) -> Tensor | None:
+        if cache is not None:
+            segments = torch.ones_like(positions) if segments is None else segments
+            key_positions, key_segments = cache.extend(positions, segments)
+            return attention_mask(positions, segments, key_positions, key_segments, dtype)
+        if segments is not None:
+            return attention_mask(positions, segments, positions, segments, dtype)
+        return None

@@ -5,7 +5,9 @@
     ├── ArtifactError      a folder between stages is missing, incomplete, corrupt, or made from other inputs
     │   ├── CheckpointError    weights and config do not fit together
     │   └── TokenizerMismatch  two artifacts were made with different tokenizers
-    └── SourceError        a document source cannot be had, or is not what its hash says
+    ├── SourceError        a document source cannot be had, or is not what its hash says
+    ├── TrainingDiverged   the loss or the gradient is no longer a finite number
+    └── Interrupted        a signal asked a stage to stop; its state is on disk and the same command goes on
 
 A bug in this package is any other exception; it keeps its traceback.
 """
@@ -48,3 +50,21 @@ class TokenizerMismatch(ArtifactError):
 
 class SourceError(AXK1Error):
     """A document source cannot be had, or its content is not what its hash says."""
+
+
+class TrainingDiverged(AXK1Error):
+    """The loss or the gradient is no longer a finite number."""
+
+
+class Interrupted(AXK1Error):
+    """A signal asked a stage to stop, and it did, with its state on disk.
+
+    Args:
+        message: what was saved and where.
+        signal: the number of the signal; the exit code is 128 more, as a shell counts.
+        repair: the command that goes on.
+    """
+
+    def __init__(self, message: str, *, signal: int, repair: str | None = None) -> None:
+        super().__init__(message, repair=repair)
+        self.exit_code = 128 + signal

@@ -78,18 +78,17 @@ class LatentAttention(nn.Module):
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None) -> Tensor:
         compressed = self.q_a_layernorm(self.q_a_proj(x)) if hasattr(self, "q_a_proj") else None
         query = self.q_proj(x) if compressed is None else self.q_b_proj(compressed)
-        query_nope, query_rope = query.unflatten(-1, (self.heads, -1)).split((self.nope, self.rope), dim=-1)
+        query = self.rotate(query.unflatten(-1, (self.heads, -1)), *rope)
         latent_BTR, key_rope = self.kv_a_proj_with_mqa(x).split((self.rank, self.rope), dim=-1)
         latent_BTR = self.kv_a_layernorm(latent_BTR)
-        query_rope = self.rotate(query_rope, *rope)
         key_rope = self.rotate(key_rope.unsqueeze(2), *rope).squeeze(2)
         if cache is not None:
             latent_BSR, key_rope = cache.update(self.layer, latent_BTR, key_rope)
             if x.shape[1] < latent_BSR.shape[1]:
-                out = self._absorbed(query_nope, query_rope, latent_BSR, key_rope, mask)
+                out = self._absorbed(query, latent_BSR, key_rope, mask)
                 return self.o_proj(out.flatten(2))
             latent_BTR = latent_BSR
-        out = self._expanded(torch.cat((query_nope, query_rope), dim=-1), latent_BTR, key_rope, mask)
+        out = self._expanded(query, latent_BTR, key_rope, mask)
         return self.o_proj(out.flatten(2))
 
     def _expanded(self, query: Tensor, latent: Tensor, key_rope: Tensor, mask: Tensor | None) -> Tensor:
@@ -98,11 +97,10 @@ class LatentAttention(nn.Module):
         shared = key_rope.unsqueeze(2).expand(-1, -1, self.heads, -1)
         return attend(query, torch.cat((key_nope, shared), dim=-1), value, mask, self.scale)
 
-    def _absorbed(
-        self, query_nope: Tensor, query_rope: Tensor, latent: Tensor, key_rope: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _absorbed(self, query: Tensor, latent: Tensor, key_rope: Tensor, mask: Tensor | None) -> Tensor:
         """Moves kv_b_proj to the query and the output, so that cached latents are read once and never expanded."""
         up_NDR = self.kv_b_proj.weight.view(self.heads, self.nope + self.value, self.rank)
+        query_nope, query_rope = query.split((self.nope, self.rope), dim=-1)
         query_latent = torch.einsum("btnd,ndr->btnr", query_nope, up_NDR[:, : self.nope])
         query = torch.cat((query_latent, query_rope), dim=-1)
         key = torch.cat((latent, key_rope), dim=-1).unsqueeze(2)

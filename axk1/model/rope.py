@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def rope_frequencies(parameters: dict[str, Any], dim: int, max_positions: int) -> tuple[Tensor, float]:
@@ -63,23 +64,54 @@ class RotaryEmbedding(torch.nn.Module):
 
 
 def rotate_pairs(x_BTND: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotates neighbouring pairs (x0, x1), (x2, x3), ...; the result lists all first, then all second members.
+    """Rotates neighbouring pairs (x0, x1), (x2, x3), ... of the last D dimensions; those before them pass through.
 
-    Query and key are permuted alike, so their product is that of the interleaved order.
+    The result lists all first members, then all second ones. Query and key are permuted alike, so their product is
+    that of the interleaved order.
     """
-    first, second = x_BTND[..., 0::2], x_BTND[..., 1::2]
-    return _rotate(first, second, cos, sin)
+    return _Rotate.apply(x_BTND, cos, sin, True)
 
 
 def rotate_halves(x_BTND: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotates the pairs (x_i, x_{i + D/2})."""
-    first, second = x_BTND.chunk(2, dim=-1)
-    return _rotate(first, second, cos, sin)
+    """Rotates the pairs (x_i, x_{i + D/2}) of the last D dimensions; those before them pass through."""
+    return _Rotate.apply(x_BTND, cos, sin, False)
 
 
-def _rotate(first: Tensor, second: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    cos, sin = cos.unsqueeze(2).to(first.dtype), sin.unsqueeze(2).to(first.dtype)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+class _Rotate(torch.autograd.Function):
+    """The rotation; its gradient is the rotation by the negative angle. Autograd would fill and copy eight tensors."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, pairs: bool) -> Tensor:
+        cos, sin = cos.unsqueeze(2).to(x.dtype), sin.unsqueeze(2).to(x.dtype)
+        ctx.save_for_backward(cos, sin)
+        ctx.pairs = pairs
+        out, plain, half = torch.empty_like(x), x.shape[-1] - 2 * cos.shape[-1], cos.shape[-1]
+        out[..., :plain] = x[..., :plain]
+        _turn(_members(x, plain, pairs), cos, sin, (out[..., plain : plain + half], out[..., plain + half :]))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        cos, sin = ctx.saved_tensors
+        half = cos.shape[-1]
+        plain = grad.shape[-1] - 2 * half
+        out = torch.empty_like(grad)
+        out[..., :plain] = grad[..., :plain]
+        _turn((grad[..., plain : plain + half], grad[..., plain + half :]), cos, -sin, _members(out, plain, ctx.pairs))
+        return out, None, None, None
+
+
+def _members(x: Tensor, plain: int, pairs: bool) -> tuple[Tensor, Tensor]:
+    if pairs:
+        return x[..., plain::2], x[..., plain + 1 :: 2]
+    return x[..., plain:].chunk(2, dim=-1)
+
+
+def _turn(source: tuple[Tensor, Tensor], cos: Tensor, sin: Tensor, target: tuple[Tensor, Tensor]) -> None:
+    first, second = source
+    torch.mul(first, cos, out=target[0]).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=target[1]).addcmul_(first, sin)
 
 
 def _mscale(factor: float, mscale: float = 1.0) -> float:

@@ -25,7 +25,7 @@ def load_toml(path: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        near = _nearest(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else ""
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else ""
         raise ConfigError(f"recipe {str(path)!r} does not exist{near}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ConfigError(f"recipe {str(path)!r} is not a TOML file: {error}") from None
@@ -48,7 +48,7 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "") -> T:
     place = f"{where}: " if where else ""
     for key in values:
         if key not in fields:
-            raise ConfigError(f"{place}unknown key {key!r}{_nearest(key, list(fields))}; allowed: {', '.join(fields)}")
+            raise ConfigError(f"{place}unknown key {key!r}{nearest(key, list(fields))}; allowed: {', '.join(fields)}")
     built = {key: _convert(hints[key], value, f"{where}: {key}" if where else key) for key, value in values.items()}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -81,7 +81,8 @@ def require(condition: bool, field: str, value: Any, allowed: str, *, repair: st
         raise ConfigError(f"{field} = {value!r} is not allowed; allowed: {allowed}", repair=repair)
 
 
-def _nearest(name: str, names: list[str]) -> str:
+def nearest(name: str, names: list[str]) -> str:
+    """The words ", did you mean 'x'?" for a name that is nearly one of ``names``, or nothing."""
     close = difflib.get_close_matches(name, names, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
@@ -94,7 +95,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert_union(args, value, where)
     if origin is typing.Literal:
         if value not in args:
-            near = _nearest(str(value), [str(a) for a in args])
+            near = nearest(str(value), [str(a) for a in args])
             raise ConfigError(f"{where} = {value!r} is not allowed{near}; allowed: {', '.join(map(repr, args))}")
         return value
     if origin in (tuple, list):

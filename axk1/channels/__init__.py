@@ -1,0 +1,1 @@
+"""Ways in: what carries one conversation between a person and a model."""

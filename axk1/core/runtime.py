@@ -1,0 +1,29 @@
+"""The process environment that numerical work on a CPU needs, set before Python loads the libraries that read it."""
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "passive",  # spinning threads starve each other on a shared machine
+    "MALLOC_MMAP_MAX_": "0",  # glibc keeps the pages of large tensors instead of asking the kernel at every step
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+}
+"""Measured on a small training step with 2 threads: 1.3 to 5.7 s without, 0.35 s with it."""
+
+
+def enter(arguments: Sequence[str]) -> None:
+    """Starts this program again with ``ENVIRONMENT`` where it is not set yet; the process keeps its number.
+
+    Values that the user set stay. Does nothing outside Linux with glibc.
+
+    Args:
+        arguments: what follows ``python -m axk1`` on the command line.
+    """
+    missing = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    if not missing or sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "axk1", *arguments], {**os.environ, **missing})

@@ -1,0 +1,1 @@
+"""Checkpoint -> tokens: batched generation with a key-value cache, and scoring of text."""

@@ -7,6 +7,7 @@ the states and of the output matrix. Cross-entropy is here; the divergences of `
 Shapes: N tokens with a target, C tokens of one chunk, H hidden size, V vocabulary, M sums that a loss reports.
 """
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -142,15 +143,11 @@ def _walk(
     states_NH: Tensor, weight_VH: Tensor, chunk_loss: ChunkLoss, n_sums: int, chunk: int, wanted: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The loop over chunks: the sums, the gradient of the states and the gradient of the weight (None if unwanted)."""
-    N, V = len(states_NH), len(weight_VH)
     wide = torch.promote_types(states_NH.dtype, torch.float32)
     sums = states_NH.new_zeros(n_sums, dtype=wide)
     grad_NH = torch.empty_like(states_NH) if wanted[0] else None
     grad_VH = torch.zeros_like(weight_VH, dtype=wide) if wanted[1] else None
-    buffer_CV = states_NH.new_empty(min(chunk, N), V, dtype=wide)  # fresh pages cost more than the arithmetic
-    for start in range(0, N, chunk):
-        rows = slice(start, min(start + chunk, N))
-        logits_CV = _logits(states_NH[rows], weight_VH, buffer_CV[: rows.stop - start])
+    for rows, logits_CV in logit_chunks(states_NH, weight_VH, chunk):
         sums += chunk_loss(logits_CV, rows, with_gradient=any(wanted))
         if any(wanted):
             gradient_CV = logits_CV.to(states_NH.dtype)
@@ -161,10 +158,21 @@ def _walk(
     return sums, grad_NH, grad_VH
 
 
-def _logits(states_CH: Tensor, weight_VH: Tensor, out_CV: Tensor) -> Tensor:
-    if states_CH.dtype == out_CV.dtype:
-        return torch.mm(states_CH, weight_VH.t(), out=out_CV)
-    return out_CV.copy_(torch.mm(states_CH, weight_VH.t()))
+def logit_chunks(states_NH: Tensor, weight_VH: Tensor, chunk: int) -> Iterator[tuple[slice, Tensor]]:
+    """Yields rows and their logits ``[C, V]`` in fp32 or wider; all chunks share one buffer, the caller may spoil it.
+
+    Fresh pages for each chunk would cost more than the arithmetic on them.
+    """
+    N, V = len(states_NH), len(weight_VH)
+    buffer_CV = states_NH.new_empty(min(chunk, N), V, dtype=torch.promote_types(states_NH.dtype, torch.float32))
+    for start in range(0, N, chunk):
+        rows = slice(start, min(start + chunk, N))
+        logits_CV = buffer_CV[: rows.stop - start]
+        if states_NH.dtype == logits_CV.dtype:
+            torch.mm(states_NH[rows], weight_VH.t(), out=logits_CV)
+        else:
+            logits_CV.copy_(torch.mm(states_NH[rows], weight_VH.t()))
+        yield rows, logits_CV
 
 
 def _accumulate(grad_VH: Tensor, gradient_CV: Tensor, states_CH: Tensor) -> None:

@@ -1,0 +1,189 @@
+"""Building a knowledge cache so that a kill at any moment loses at most one chunk and doubles nothing.
+
+What is to be stored is decided first: samples in the order of their keys, cut into chunks. While the work goes on,
+``<output>.state/`` holds ``plan.json``, the finished ``chunks/`` and, for each, its piece of the index in ``parts/``.
+Both are written under another name and renamed, the piece of the index last, so that a chunk whose piece exists is
+whole. A run that starts again checks these and makes the others. At the end the artifact is put together from links
+to the chunks and appears under its name at once.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import itertools
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from axk1.core.artifact import building, sha256_file, write_manifest, write_text_atomic
+from axk1.distill.cache import CHUNKS, HEADER, INDEX, INDEX_DTYPE, KEY_BYTES, KIND, SEAL
+from axk1.distill.records import TopKRecords
+
+_PLAN, _PARTS = "plan.json", "parts"
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """What a cache will hold. Two runs with equal plans write equal files."""
+
+    records: TopKRecords
+    """The format of a record."""
+    teacher_hash: str
+    """Content hash of the teacher's checkpoint."""
+    tokenizer_hash: str
+    """Hash of its tokenizer."""
+    temperature: float
+    """What the teacher's logits are divided by."""
+    keys: np.ndarray
+    """The samples [n, 16], uint8, sorted, each once."""
+    rows: np.ndarray
+    """Records of each sample [n]."""
+    chunk_rows: int
+    """A chunk ends with the sample that brings it to this many records."""
+
+    def __post_init__(self) -> None:
+        whole = np.ascontiguousarray(self.keys).view(f"V{KEY_BYTES}").reshape(-1).tolist()
+        if any(first >= second for first, second in itertools.pairwise(whole)):
+            raise ValueError("the keys of a cache must be sorted, each once")
+
+    @functools.cached_property
+    def chunks(self) -> list[slice]:
+        """The samples of each chunk."""
+        before = np.cumsum(self.rows, dtype=np.int64) - self.rows
+        starts = np.flatnonzero(np.diff(before // self.chunk_rows, prepend=-1)).tolist()
+        return [slice(first, last) for first, last in itertools.pairwise([*starts, len(self.rows)])]
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What ``cache.json`` says, but for the chunks."""
+        return {
+            **self.records.describe(),
+            "temperature": self.temperature,
+            "teacher": self.teacher_hash,
+            "tokenizer": self.tokenizer_hash,
+            "samples": len(self.keys),
+            "rows": int(self.rows.sum()),
+        }
+
+    @property
+    def bytes(self) -> int:
+        """Size of the finished cache, but for the few bytes of its JSON files."""
+        return int(self.rows.sum()) * self.records.dtype.itemsize + len(self.keys) * INDEX_DTYPE.itemsize
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run compares."""
+        content = hashlib.sha256(self.keys.tobytes() + np.ascontiguousarray(self.rows, "<i8").tobytes()).hexdigest()
+        return {**self.header, "chunk_rows": self.chunk_rows, "content": content}
+
+
+class CacheBuilder:
+    """Writes the chunks of a plan and puts the cache together."""
+
+    def __init__(self, output: Path, plan: CachePlan) -> None:
+        self.output, self.plan = output, plan
+        self.state = output.with_name(f"{output.name}.state")
+        self._chunks, self._parts = self.state / CHUNKS, self.state / _PARTS
+
+    def resume(self) -> list[int]:
+        """Prepares the state folder; what lies there from another plan goes. Returns the chunks that are whole."""
+        identity = json.dumps(self.plan.identity(), indent=2) + "\n"
+        plan_file = self.state / _PLAN
+        if not (plan_file.is_file() and plan_file.read_bytes() == identity.encode()):
+            self.discard()
+            write_text_atomic(plan_file, identity)
+        self._chunks.mkdir(exist_ok=True)
+        self._parts.mkdir(exist_ok=True)
+        return [number for number, samples in enumerate(self.plan.chunks) if self._whole(number, samples)]
+
+    def write(self, number: int, records: np.ndarray) -> None:
+        """Stores one chunk: the records of its samples, in the order of the plan."""
+        samples = self.plan.chunks[number]
+        entries = self._entries(number, samples)
+        if len(records) != self.plan.rows[samples].sum() or records.dtype != self.plan.records.dtype:
+            raise ValueError(f"chunk {number} needs {self.plan.rows[samples].sum()} records, not {len(records)}")
+        for entry in entries:
+            entry["crc32"] = zlib.crc32(records[entry["start"] : entry["start"] + entry["rows"]].tobytes())
+        piece = io.BytesIO()
+        np.save(piece, entries)
+        _write_atomic(self._chunks / _chunk_name(number), records.tobytes())
+        _write_atomic(self._parts / f"{number:05d}.npy", piece.getvalue())
+
+    def finish(
+        self, *, config: Mapping[str, Any], inputs: Mapping[str, str], counts: Mapping[str, Any],
+        licences: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        """Makes the artifact from the chunks, all of which must have been written, and deletes the state."""
+        numbers = range(len(self.plan.chunks))
+        pieces = [np.load(self._parts / f"{number:05d}.npy") for number in numbers]
+        index = np.concatenate(pieces) if pieces else np.empty(0, INDEX_DTYPE)
+        with building(self.output) as folder:
+            (folder / CHUNKS).mkdir()
+            for number in numbers:
+                _link(self._chunks / _chunk_name(number), folder / CHUNKS / _chunk_name(number))
+            header = {**self.plan.header, "chunks": [self._describe(number) for number in numbers]}
+            write_text_atomic(folder / HEADER, json.dumps(header, indent=2) + "\n")
+            np.save(folder / INDEX, index)
+            checksums = {name: sha256_file(folder / name) for name in (HEADER, INDEX)}
+            counts = {**counts, "sha256": checksums}
+            write_manifest(folder, kind=KIND, config=config, inputs=inputs, counts=counts, licences=licences)
+            write_text_atomic(folder / SEAL, sha256_file(folder / "manifest.json") + "\n")
+        self.discard()
+
+    def discard(self) -> None:
+        """Deletes the state."""
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def _entries(self, number: int, samples: slice) -> np.ndarray:
+        rows = self.plan.rows[samples]
+        entries = np.zeros(len(rows), INDEX_DTYPE)
+        entries["key"], entries["chunk"], entries["rows"] = self.plan.keys[samples], number, rows
+        entries["start"] = np.cumsum(rows) - rows
+        return entries
+
+    def _whole(self, number: int, samples: slice) -> bool:
+        """Whether a chunk and its piece of the index are there and agree with each other and with the plan."""
+        with contextlib.suppress(OSError, ValueError, EOFError):
+            piece = np.load(self._parts / f"{number:05d}.npy")
+            records = np.fromfile(self._chunks / _chunk_name(number), dtype=self.plan.records.dtype)
+            expected = self._entries(number, samples)
+            expected["crc32"] = [zlib.crc32(r.tobytes()) for r in _pieces(records, expected)]
+            return len(records) == expected["rows"].sum() and piece.tobytes() == expected.tobytes()
+        return False
+
+    def _describe(self, number: int) -> dict[str, Any]:
+        path = self._chunks / _chunk_name(number)
+        rows = int(self.plan.rows[self.plan.chunks[number]].sum())
+        return {"file": path.name, "rows": rows, "sha256": sha256_file(path)}
+
+
+def _pieces(records: np.ndarray, entries: np.ndarray) -> Iterator[np.ndarray]:
+    for entry in entries:
+        yield records[int(entry["start"]) : int(entry["start"]) + int(entry["rows"])]
+
+
+def _chunk_name(number: int) -> str:
+    return f"{number:05d}.bin"
+
+
+def _write_atomic(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)

@@ -97,7 +97,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "inspect": Command(
         "Parameters, memory, cache and FLOPs of a model, from its config alone",
-        "axk1.model.inspect", "InspectConfig", "inspect", argument="path",
+        "axk1.model.inspect", "InspectConfig", "inspect_command", argument="path",
     ),
     "import gguf": Command(
         "A GGUF file as a Hugging Face folder",

@@ -69,7 +69,10 @@ def _columns_of_largest(x_CG: Tensor, k: int) -> Tensor:
     """The columns of the K largest entries of each row, in any order."""
     values = x_CG.numpy()
     threshold = np.partition(values, -k, axis=1)[:, -k, None]  # vectorised, unlike a search that carries indices
-    found = np.flatnonzero(values >= threshold)
-    if len(found) != k * len(values):  # equal entries at the threshold
-        return x_CG.topk(k, 1, sorted=False).indices
-    return torch.from_numpy(found).view(-1, k) - torch.arange(len(values)).unsqueeze(1) * values.shape[1]
+    reaches = values >= threshold
+    tied = np.flatnonzero(np.count_nonzero(reaches, axis=1) != k)  # several entries equal the threshold
+    if len(tied):
+        reaches[tied] = False
+        exact = x_CG[tied].topk(k, 1, sorted=False).indices.numpy()
+        reaches[tied[:, None], exact] = True
+    return torch.from_numpy(np.flatnonzero(reaches).reshape(-1, k) % values.shape[1])

@@ -1,4 +1,4 @@
-"""A document, and files of documents: gzipped JSON lines whose bytes depend on nothing but the documents."""
+"""A document, and files of documents: gzipped JSON lines without time stamps, so that equal input gives equal bytes."""
 
 import dataclasses
 import gzip
@@ -34,7 +34,7 @@ class Document:
 
 
 def write_documents(path: Path, documents: Iterable[Document], reasons: Iterable[str] | None = None) -> None:
-    """Writes documents as gzipped JSON lines; equal documents give equal bytes on every machine and day.
+    """Writes documents as gzipped JSON lines; equal documents give equal bytes, whenever they are written.
 
     Args:
         path: the file to write.
@@ -59,10 +59,11 @@ def read_documents(path: str | Path) -> Iterator[Document]:
     number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, 1):
+            for line in file:
                 record = json.loads(line)
                 record.pop("reason", None)
                 yield Document(**record)
+                number += 1
     except FileNotFoundError:
         raise ArtifactError(f"{str(path)!r} does not exist") from None
     except (OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError) as error:

@@ -30,17 +30,19 @@ def for_each(function: Callable[[T], None], items: Iterable[T]) -> None:
         return
     queue = iter(list(items))  # a list iterator hands out each item once, whichever thread asks
 
+    inference = torch.is_inference_mode_enabled()  # of this thread; the others must write into its tensors
+
     def work() -> None:
-        for item in queue:
-            function(item)
+        with torch.inference_mode(inference), torch.no_grad():
+            for item in queue:
+                function(item)
 
     futures = [_pool(threads).submit(work) for _ in range(threads - 1)]
-    inner = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         work()
     finally:
-        torch.set_num_threads(inner)
+        torch.set_num_threads(threads)
         for future in futures:
             future.result()
 
@@ -54,4 +56,3 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 def _enter_worker() -> None:
     torch.set_num_threads(1)  # of this thread only
-    torch.set_grad_enabled(False)  # likewise

@@ -45,7 +45,7 @@ def batches_from(
 
 
 def _step_batch(step: int, batch: Batch, micro_batches: int, processes: Processes, device: torch.device) -> StepBatch:
-    targets, tokens = int((batch.targets_BT >= 0).sum()), int((batch.segments_BT > 0).sum())
+    targets, tokens = batch.target_count, int(batch.samples["length"].sum())
     targets, tokens = processes.sum([targets, tokens])
     rows = batch.tokens_BT.shape[0]
     size = rows // micro_batches

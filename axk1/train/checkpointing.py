@@ -131,8 +131,8 @@ class TrainingState:
             progress = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
             with self._alone_without_warning() as alone:
                 dcp.load(state, checkpoint_id=folder, no_dist=alone)
-        except Exception as error:  # whatever the reader meets in a broken file, it is the file that is to blame
-            raise self._unusable(f"{folder.name} is corrupt: {error}") from error
+        except (Exception, dcp.CheckpointException) as error:  # whatever the reader meets, the file is to blame
+            raise self._unusable(f"{folder.name} is corrupt ({_reason(error)})") from error
         set_model_state_dict(model, state["model"])
         set_optimizer_state_dict(model, optimizers, optim_state_dict=state["optimizers"])
         return progress
@@ -161,6 +161,13 @@ class TrainingState:
 
 def _tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
     return {"model": get_model_state_dict(model), "optimizers": get_optimizer_state_dict(model, optimizers)}
+
+
+def _reason(error: BaseException) -> str:
+    """What a reader said, in one line; the distributed reader wraps the errors of its processes."""
+    if isinstance(error, dcp.CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

@@ -1,22 +1,20 @@
 """What a run is made from: tokenizer, shards and starting weights, opened and checked against each other."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from axk1.core.artifact import MANIFEST, content_hash, read_manifest, sha256_file
+from axk1.core.artifact import MANIFEST, content_hash, read_manifest, sha256_file, verify
 from axk1.core.errors import ConfigError, TokenizerMismatch
-from axk1.data.shards import Shards
+from axk1.data.shards import Shards, require_same_tokenizer
 from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.model.transformer import Transformer
 from axk1.tokenizer.tokenizer import Tokenizer
 from axk1.train.config import TrainConfig
-
-TOKENIZE = "axk1 data tokenize"
-TRAIN_TOKENIZER = "axk1 tokenizer train"
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def open_material(config: TrainConfig, *, extra_inputs: Mapping[str, str] | None
     """
     tokenizer = Tokenizer.load(config.tokenizer)
     shards = tuple(Shards.open(source.folder) for source in config.shards)
-    model_config = ModelConfig.load(config.model)
+    model_config = _model_config(config.model, tokenizer)
     _check_tokenizer(config, tokenizer, shards)
     _check_vocabulary(config.model, model_config, tokenizer)
     longest = model_config.max_position_embeddings
@@ -66,6 +64,14 @@ def open_material(config: TrainConfig, *, extra_inputs: Mapping[str, str] | None
     return Material(tokenizer, shards, model_config, {**inputs, **(extra_inputs or {})}, licences)
 
 
+def verify_files(config: TrainConfig) -> None:
+    """Hashes shards and starting checkpoint against their manifests. Raises ArtifactError where a file has changed."""
+    for source in config.shards:
+        verify(source.folder, kind="shards", made_by="axk1 data tokenize")
+    if (config.model / MANIFEST).exists():
+        verify(config.model, kind="checkpoint")
+
+
 def build_model(config: TrainConfig, material: Material) -> Transformer:
     """The network with its starting weights, in fp32 in main memory: drawn from the seed, or a checkpoint's."""
     if config.model.is_dir():
@@ -74,13 +80,16 @@ def build_model(config: TrainConfig, material: Material) -> Transformer:
     return Transformer(material.model_config)
 
 
+def _model_config(path: Path, tokenizer: Tokenizer) -> ModelConfig:
+    """The network's config; one that starts from random weights takes the tokenizer's ids of begin and end."""
+    config = ModelConfig.load(path)
+    if path.is_dir():
+        return config
+    return dataclasses.replace(config, bos_token_id=tokenizer.bos_id, eos_token_id=tokenizer.eos_id)
+
+
 def _check_tokenizer(config: TrainConfig, tokenizer: Tokenizer, shards: tuple[Shards, ...]) -> None:
-    for source, opened in zip(config.shards, shards, strict=True):
-        if opened.tokenizer_hash != tokenizer.content_hash:
-            raise TokenizerMismatch(
-                f"the shards in {str(source.folder)!r} were not made with the tokenizer in {str(config.tokenizer)!r}",
-                repair=f"{TOKENIZE} (with tokenizer = {str(config.tokenizer)!r})",
-            )
+    require_same_tokenizer(shards, tokenizer_hash=tokenizer.content_hash)
     own = config.model / "tokenizer.json"
     if config.model.is_dir() and own.exists() and sha256_file(own) != tokenizer.content_hash:
         raise TokenizerMismatch(

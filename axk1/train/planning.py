@@ -3,6 +3,7 @@
 import torch
 
 from axk1.core.progress import duration, human
+from axk1.data.packing import PackedBatches
 from axk1.model.config import ModelConfig
 from axk1.model.inspect import inspect_model
 from axk1.train.config import TrainConfig
@@ -15,24 +16,29 @@ UTILISATION = 0.3
 
 
 def plan(
-    config: TrainConfig, material: Material, processes: Processes, device: torch.device, precision: str
+    config: TrainConfig,
+    material: Material,
+    batches: PackedBatches,
+    processes: Processes,
+    device: torch.device,
+    precision: str,
 ) -> dict[str, str]:
     """One line per fact, ready to print."""
     model = inspect_model(material.model_config, context=config.sequence_length)
-    tokens = config.total_steps * config.tokens_per_step
-    passes = tokens / max(material.tokens, 1)
+    places = config.total_steps * config.tokens_per_step
+    passes = config.total_steps * config.rows / sum(batches.rows_per_epoch)
     start = "from its weights" if config.model.is_dir() else "from random weights"
     parts = f" in {config.micro_batches} parts" if config.micro_batches > 1 else ""
     return {
         "model": f"{model.architecture}, {human(model.total)} parameters, {human(model.active)} active, {start}",
-        "data": f"{human(material.tokens)} tokens in {len(material.shards)} folders; {human(tokens)} to train on, "
-        f"{passes:.2f} passes",
+        "data": f"{human(material.tokens)} tokens in {', '.join(str(source.folder) for source in config.shards)}; "
+        f"about {human(places * batches.fill_rate)} to train on, {passes:.2f} passes",
         "batch": f"{config.rows} x {config.sequence_length} = {human(config.tokens_per_step)} tokens{parts}",
         "steps": f"{config.total_steps:,}",
         "optimizer": _optimizer(config),
         "device": _device(device, processes, precision),
         "memory": _memory(config, material.model_config, model.total, processes),
-        "time": _time(model.flops_training * tokens, processes, device, precision),
+        "time": _time(model.flops_training * places, processes, device, precision),
     }
 
 

@@ -4,6 +4,7 @@
 ``run_stage``.
 """
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from axk1.core.artifact import building, is_current, write_manifest
+from axk1.core.artifact import building, is_current, write_manifest, write_text_atomic
 from axk1.core.config import require, to_dict
 from axk1.core.progress import console, print_next, print_plan
 from axk1.data.packing import PackedBatches
@@ -19,7 +20,7 @@ from axk1.model.checkpoint import save_model
 from axk1.model.transformer import Transformer
 from axk1.train.checkpointing import TrainingState
 from axk1.train.config import TrainConfig
-from axk1.train.material import Material, build_model, open_material
+from axk1.train.material import Material, build_model, open_material, verify_files
 from axk1.train.metrics import METRICS
 from axk1.train.objective import Objective
 from axk1.train.parallel.processes import Processes, joined
@@ -48,6 +49,7 @@ def run_stage(
     title: str,
     next_command: str,
     model: Callable[[Material], Transformer] | None = None,
+    narrow: Callable[[Material], Material] | None = None,
     extra_inputs: Mapping[str, str] | None = None,
     dry_run: bool = False,
 ) -> Path:
@@ -59,6 +61,7 @@ def run_stage(
         title: the name of the stage, for plan and progress.
         next_command: printed at the end.
         model: makes the starting network; by default what ``config.model`` says.
+        narrow: leaves out samples that cannot be trained on.
         extra_inputs: content hashes of further inputs, by role.
         dry_run: stop after the plan.
 
@@ -68,6 +71,7 @@ def run_stage(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     material = open_material(config, extra_inputs=extra_inputs)
+    material = narrow(material) if narrow else material
     loss = objective(material)
     device = choose_device(config.device)
     with joined(device.type) as processes:
@@ -95,6 +99,17 @@ class _Run:
         self.device, self.title = device, title
         parts = processes.world_size * config.micro_batches
         require(config.rows % parts == 0, "rows", config.rows, f"a multiple of {parts} (processes x micro_batches)")
+        if processes.is_first:
+            verify_files(config)
+        self.batches = PackedBatches(
+            material.shards,
+            [source.weight for source in config.shards],
+            sequence_length=config.sequence_length,
+            rows=config.rows,
+            seed=config.seed,
+            rank=processes.rank,
+            world_size=processes.world_size,
+        )
         self.state = TrainingState.beside(config.output, processes)
         started_with = (self.state.identity() or {}).get("precision")
         self.precision = started_with or self._agreed(choose_precision(config.precision, self.device))
@@ -102,7 +117,7 @@ class _Run:
     def show_plan(self) -> None:
         """Prints what will be done."""
         if self.processes.is_first:
-            rows = plan(self.config, self.material, self.processes, self.device, self.precision)
+            rows = plan(self.config, self.material, self.batches, self.processes, self.device, self.precision)
             print_plan(self.title, {**rows, "output": self._output_note()})
 
     def train(self, model: Transformer, objective: Objective) -> None:
@@ -112,7 +127,7 @@ class _Run:
         trainer = Trainer(
             self.config,
             model,
-            self._batches(),
+            self.batches,
             objective,
             state=self.state,
             processes=self.processes,
@@ -129,18 +144,6 @@ class _Run:
         """Prints a line, once."""
         if self.processes.is_first:
             console.print(text)
-
-    def _batches(self) -> PackedBatches:
-        config = self.config
-        return PackedBatches(
-            self.material.shards,
-            [source.weight for source in config.shards],
-            sequence_length=config.sequence_length,
-            rows=config.rows,
-            seed=config.seed,
-            rank=self.processes.rank,
-            world_size=self.processes.world_size,
-        )
 
     def _identity(self) -> dict[str, Any]:
         config = {key: value for key, value in to_dict(self.config).items() if key not in _FREE_TO_CHANGE}
@@ -162,7 +165,7 @@ class _Run:
         if self.processes.is_first:
             with building(self.config.output) as folder:
                 save_model(whole, folder)
-                self.material.tokenizer.save(folder)
+                self._save_tokenizer(folder)
                 (folder / METRICS).write_bytes(self.state.metrics.path.read_bytes())
                 write_manifest(
                     folder,
@@ -173,6 +176,13 @@ class _Run:
                     licences=self.material.licences,
                 )
         self.processes.barrier()
+
+    def _save_tokenizer(self, folder: Path) -> None:
+        """The tokenizer's files, and at which tokens generation stops: the end of a text or of a turn."""
+        tokenizer = self.material.tokenizer
+        tokenizer.save(folder)
+        ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": list(tokenizer.stop_ids)}
+        write_text_atomic(folder / "generation_config.json", json.dumps(ids, indent=2) + "\n")
 
     def _counts(self, totals: Totals) -> dict[str, Any]:
         counts = {"steps": totals.step, "tokens": totals.tokens, "seconds": round(totals.seconds, 1)}

@@ -1,4 +1,4 @@
-"""Files of JSON lines, plain or gzipped: the form in which documents and conversations pass between stages."""
+"""The artifacts that hold texts, documents and conversations: what their folders are called and how lines are read."""
 
 import gzip
 import json
@@ -7,7 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from axk1.core.artifact import Manifest, read_manifest
 from axk1.core.errors import ArtifactError
+
+MADE_BY = {
+    "documents": "axk1 data build recipes/nano/documents.toml",
+    "conversations": "axk1 data conversations recipes/nano/conversations.toml",
+}
+"""The kinds of artifacts that hold texts, and the commands that make them."""
+
+
+def read_text_manifest(folder: Path) -> Manifest:
+    """The manifest of a documents or conversations artifact. Raises ArtifactError for anything else."""
+    manifest = read_manifest(folder, made_by=MADE_BY.get(folder.name))
+    if manifest.kind not in MADE_BY:
+        raise ArtifactError(
+            f"{str(folder)!r} holds {manifest.kind}, but documents or conversations are needed here",
+            repair="name folders of documents or conversations in inputs",
+        )
+    return manifest
 
 
 def read_json_lines(path: str | Path, *, made_by: str | None = None) -> Iterator[dict[str, Any]]:
@@ -25,7 +43,7 @@ def read_json_lines(path: str | Path, *, made_by: str | None = None) -> Iterator
     number = 0
     try:
         with opened(path, "rt", encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(file, 1):  # noqa: B007 - the error names it
                 record = json.loads(line)
                 if not isinstance(record, dict):
                     raise ValueError("not a JSON object")
@@ -33,4 +51,4 @@ def read_json_lines(path: str | Path, *, made_by: str | None = None) -> Iterator
     except FileNotFoundError:
         raise ArtifactError(f"{str(path)!r} does not exist", repair=made_by) from None
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise ArtifactError(f"{str(path)!r} is corrupt at line {number}: {error}", repair=made_by) from None
+        raise ArtifactError(f"{str(path)!r} is corrupt at line {max(number, 1)}: {error}", repair=made_by) from None

@@ -1,0 +1,101 @@
+"""Artifacts: whole or absent, and never other than their manifest says."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from axk1.core import artifact
+from axk1.core.errors import ArtifactError
+
+
+def make(folder, text="hello"):
+    with artifact.building(folder) as temporary:
+        (temporary / "a.txt").write_text(text)
+        artifact.write_manifest(temporary, kind="documents", config={"x": 1}, inputs={"tokenizer": "t"})
+
+
+def test_manifest_round_trip_and_currency(tmp_path):
+    make(tmp_path / "d")
+    manifest = artifact.verify(tmp_path / "d", kind="documents")
+    assert manifest.versions["python"] == sys.version.split()[0]
+    assert artifact.is_current(tmp_path / "d", kind="documents", config={"x": 1}, inputs={"tokenizer": "t"})
+    assert not artifact.is_current(tmp_path / "d", kind="documents", config={"x": 2}, inputs={"tokenizer": "t"})
+    assert not artifact.is_current(tmp_path / "d", kind="documents", config={"x": 1}, inputs={"tokenizer": "u"})
+    assert not artifact.is_current(tmp_path / "e", kind="documents", config={}, inputs={})
+
+
+def test_a_changed_byte_is_found(tmp_path):
+    make(tmp_path / "d")
+    (tmp_path / "d" / "a.txt").write_text("hellO")
+    with pytest.raises(ArtifactError, match="corrupt"):
+        artifact.verify(tmp_path / "d")
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    make(tmp_path / "d", "old")
+    with pytest.raises(ValueError), artifact.building(tmp_path / "d") as temporary:
+        (temporary / "a.txt").write_text("new")
+        raise ValueError
+    assert (tmp_path / "d" / "a.txt").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda d: (d / "manifest.json").unlink(), "no manifest.json"),
+        (lambda d: (d / "manifest.json").write_text("{"), "corrupt"),
+        (lambda d: (d / "manifest.json").write_text('{"kind": "documents", "colour": 1}'), "corrupt"),
+    ],
+)
+def test_bad_manifests(tmp_path, spoil, words):
+    make(tmp_path / "d")
+    spoil(tmp_path / "d")
+    with pytest.raises(ArtifactError, match=words) as caught:
+        artifact.read_manifest(tmp_path / "d", kind="documents", made_by="axk1 data build")
+    assert caught.value.repair == "axk1 data build"
+
+
+def test_missing_folder_and_wrong_kind(tmp_path):
+    with pytest.raises(ArtifactError, match="does not exist"):
+        artifact.read_manifest(tmp_path / "d", kind="documents")
+    make(tmp_path / "d")
+    with pytest.raises(ArtifactError, match="holds documents, but shards is needed"):
+        artifact.read_manifest(tmp_path / "d", kind="shards")
+
+
+def test_a_killed_writer_leaves_no_half_folder(tmp_path):
+    script = (
+        "import sys, time, pathlib; from axk1.core import artifact\n"
+        "with artifact.building(pathlib.Path(sys.argv[1])) as t:\n"
+        "    (t / 'a.txt').write_text('half'); print('writing', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "d")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "writing\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "d").exists()
+    make(tmp_path / "d")  # what the killed run left is in nobody's way
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+def test_atomic_text_is_old_or_new_under_a_kill(tmp_path):
+    path = tmp_path / "x.json"
+    artifact.write_text_atomic(path, "0" * 100_000)
+    script = (
+        "import sys, pathlib; from axk1.core import artifact\n"
+        "print('go', flush=True)\n"
+        "for i in range(10**6): artifact.write_text_atomic(pathlib.Path(sys.argv[1]), str(i % 10) * 100_000)\n"
+    )
+    for delay in (0.0, 0.02, 0.05):
+        process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "go\n"
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        text = path.read_text()
+        assert len(text) == 100_000 and len(set(text)) == 1

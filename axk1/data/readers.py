@@ -4,7 +4,6 @@ Parquet, Hugging Face datasets and WARC are read by datatrove, remote folders (`
 """
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,17 @@ from axk1.data.archives import archive_members, folder_members, matches
 from axk1.data.document import Document
 from axk1.data.parsers import document_of, document_of_record, parse
 from axk1.data.sources import Source
+
+_INSTALL = {
+    "parquet": "pip install pyarrow",
+    "huggingface": "pip install datasets",
+    "warc": "pip install warcio trafilatura faust-cchardet python-magic",
+}
+_REPAIR = {
+    "parquet": "check that path and include name Parquet files",
+    "huggingface": "check name, subset, split, version and the network; a gated dataset needs HF_TOKEN",
+    "warc": "check that path and include name WARC files",
+}
 
 
 def read_source(source: Source, archive: Path | None = None) -> Iterator[Document]:
@@ -59,11 +69,11 @@ def _read_with_datatrove(source: Source) -> Iterator[Document]:
             yield document_of(source, item.id, item.text, item.metadata.get("date"))
     except AXK1Error:
         raise
-    except ImportError as error:  # datatrove names the package that this kind of source needs
-        install = re.search(r"pip install [^`]+", str(error))
-        raise SourceError(f"{source.name}: {error}", repair=install[0] if install else None) from None
+    except ImportError as error:
+        raise SourceError(f"{source.name}: {error}", repair=_INSTALL[source.kind]) from None
     except Exception as error:  # readers and the hub raise what they like; say which source it was
-        raise SourceError(f"{source.name} cannot be read: {type(error).__name__}: {error}") from error
+        problem = f"{source.name} cannot be read: {type(error).__name__}: {error}"
+        raise SourceError(problem, repair=_REPAIR[source.kind]) from error
 
 
 def _items(source: Source) -> Iterable[datatrove.data.Document]:

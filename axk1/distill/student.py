@@ -1,0 +1,178 @@
+"""``axk1 distill train``: a knowledge cache and shards -> a student, taught by the teacher's distributions.
+
+The control, the same student without a teacher, is the same recipe with ``kl_weight = 0`` and ``ce_weight = 1``: it
+sees the same samples in the same order from the same starting weights, and its KL to the teacher is still measured.
+
+Shapes: B rows, T positions, N = B x T, K stored tokens.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from axk1.core.config import require
+from axk1.core.errors import ArtifactError, TokenizerMismatch
+from axk1.data.shards import Shards
+from axk1.distill.cache import MADE_BY, KnowledgeCache
+from axk1.distill.capture import checkpoint_hash
+from axk1.distill.loss import TopKTargets, fused_linear_distillation
+from axk1.distill.selection import cached_samples
+from axk1.model.transformer import Transformer
+from axk1.train.config import TrainConfig
+from axk1.train.loss import fused_linear_cross_entropy
+from axk1.train.material import Material
+from axk1.train.objective import Loss, TorchBatch, routing_loss
+from axk1.train.stage import run_stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(TrainConfig):
+    """A student's training: ``model`` is the student, ``shards`` the text, ``cache`` what the teacher says of it."""
+
+    cache: Path
+    """The knowledge cache; samples of the shards that it does not hold are left out."""
+    teacher: Path | None = None
+    """The checkpoint that the cache must have been made from; left out, the cache is taken as it is."""
+    kl_weight: float = 0.9
+    """Weight of the divergence from the teacher; with 0 nothing is learnt from it."""
+    ce_weight: float = 0.1
+    """Weight of the cross-entropy with the text itself."""
+    temperature: float = 1.0
+    """What the logits are divided by in the divergence; it must be the cache's."""
+    track_kl: bool = True
+    """Measure the KL to the teacher at logged steps also where ``kl_weight`` is 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.kl_weight >= 0, "kl_weight", self.kl_weight, "0 or more")
+        require(self.ce_weight >= 0, "ce_weight", self.ce_weight, "0 or more")
+        both = self.kl_weight + self.ce_weight
+        require(both > 0, "ce_weight", self.ce_weight, "a number above 0, since kl_weight is 0")
+        require(self.temperature > 0, "temperature", self.temperature, "a number above 0")
+
+
+def train_student(config: DistillConfig, *, dry_run: bool = False) -> Path:
+    """Trains a student, or goes on where a killed run of the same config stood.
+
+    Returns:
+        The checkpoint folder.
+
+    Raises:
+        ArtifactError: the cache is missing, corrupt, made from another teacher, or holds none of the samples.
+        TokenizerMismatch: cache, shards and student were made for different tokenizers.
+    """
+    teacher_hash = checkpoint_hash(config.teacher) if config.teacher is not None else None
+    cache = KnowledgeCache.open(config.cache, teacher_hash=teacher_hash)
+
+    def narrow(material: Material) -> Material:
+        _check_fit(config, cache, material)
+        shards = tuple(cached_samples(one, cache) for one in material.shards)
+        for source, one in zip(config.shards, shards, strict=True):
+            if not len(one):
+                what = f"the knowledge cache {str(config.cache)!r} holds no sample of {str(source.folder)!r}"
+                raise ArtifactError(what, repair=f"{MADE_BY} RECIPE.toml (with these shards)")
+        return dataclasses.replace(material, shards=shards)
+
+    return run_stage(
+        config,
+        lambda material: Distillation(config, cache, material.shards),
+        title="distill train",
+        next_command=f"axk1 chat {config.output}",
+        narrow=narrow,
+        extra_inputs={"knowledge_cache": cache.manifest.content_hash, "teacher": cache.teacher_hash},
+        dry_run=dry_run,
+    )
+
+
+class Distillation:
+    """The objective: forward KL to the cached teacher, mixed with cross-entropy.
+
+    Args:
+        config: weights, temperature, and when to measure.
+        cache: the teacher's distributions.
+        shards: the shards that ``batch.samples`` counts in, in order.
+    """
+
+    def __init__(self, config: DistillConfig, cache: KnowledgeCache, shards: Sequence[Shards]) -> None:
+        self.config, self.cache = config, cache
+        self._keys = [np.asarray(one.keys) for one in shards]
+
+    def __call__(self, model: Transformer, batch: TorchBatch) -> Loss:
+        hidden = model.hidden(batch.tokens_BT, batch.positions_BT, batch.segments_BT)
+        states_NH, targets_N = hidden.states_BTH.flatten(0, 1), batch.targets_BT.flatten()
+        routing, metrics = routing_loss(hidden, batch)
+        if self._needs_teacher(batch.step):
+            loss = fused_linear_distillation(
+                states_NH,
+                model.output_weight,
+                targets_N,
+                self.teacher_of(batch),
+                kl_weight=self.config.kl_weight,
+                ce_weight=self.config.ce_weight,
+                temperature=self.config.temperature,
+            )
+            total, cross_entropy = loss.total, loss.cross_entropy
+            metrics["kl_to_teacher"] = loss.kl / batch.n_targets
+        else:
+            cross_entropy, _ = fused_linear_cross_entropy(states_NH, model.output_weight, targets_N)
+            total = self.config.ce_weight * cross_entropy
+        metrics["cross_entropy"] = cross_entropy.detach() / batch.n_targets
+        return Loss(total / batch.n_targets + self.config.balance_loss_weight * routing, metrics)
+
+    def teacher_of(self, batch: TorchBatch) -> TopKTargets:
+        """The teacher's distribution at each of the N positions; rows without a next token in their sample are zero."""
+        samples = batch.samples
+        keys = np.stack([self._keys[sample["shard"]][sample["sample"]] for sample in samples])
+        found = self.cache.lookup(keys)
+        rows = np.diff(found.offsets)
+        if not np.array_equal(rows, samples["length"] - 1):
+            raise ArtifactError(
+                f"the knowledge cache {str(self.cache.folder)!r} does not fit the lengths of the samples",
+                repair=f"{MADE_BY} RECIPE.toml",
+            )
+        width = batch.tokens_BT.shape[1]
+        first = samples["row"].astype(np.int64) * width + samples["column"]
+        where = np.repeat(first - found.offsets[:-1], rows) + np.arange(found.offsets[-1])
+        device = batch.tokens_BT.device
+
+        def spread(values: np.ndarray) -> torch.Tensor:
+            spaced = np.zeros((batch.tokens_BT.numel(), *values.shape[1:]), values.dtype)
+            spaced[where] = values
+            return torch.from_numpy(spaced).to(device)
+
+        parts = (found.ids_RK, found.log_probs_RK, found.log_tail_R)
+        return TopKTargets(*(spread(part) for part in parts), self.cache.records.vocab_size)
+
+    def _needs_teacher(self, step: int) -> bool:
+        """Whether this step (from 0) learns from the teacher or, being logged, measures the distance to it."""
+        number = step + 1
+        logged = number % self.config.log_steps == 0 or number in (1, self.config.total_steps)
+        return self.config.kl_weight > 0 or (self.config.track_kl and logged)
+
+
+def _check_fit(config: DistillConfig, cache: KnowledgeCache, material: Material) -> None:
+    """Refuses a cache of another tokenizer, of a larger vocabulary, or captured at another temperature."""
+    folder = str(config.cache)
+    if cache.tokenizer_hash != material.tokenizer.content_hash:
+        raise TokenizerMismatch(
+            f"the knowledge cache {folder!r} was made with another tokenizer than {str(config.tokenizer)!r}, so its "
+            "token ids mean other tokens",
+            repair=f"{MADE_BY} RECIPE.toml --output {folder} (with a teacher and shards of this tokenizer)",
+        )
+    if cache.temperature != config.temperature:
+        raise ArtifactError(
+            f"temperature = {config.temperature}, but the knowledge cache {folder!r} was made at {cache.temperature}, "
+            "and the tail's mass cannot be carried over",
+            repair=f"set temperature = {cache.temperature}, or {MADE_BY} RECIPE.toml --temperature "
+            f"{config.temperature} --output {folder}",
+        )
+    if material.model_config.vocab_size < cache.records.vocab_size:
+        raise TokenizerMismatch(
+            f"the student's vocab_size is {material.model_config.vocab_size}, but the teacher knows "
+            f"{cache.records.vocab_size} tokens",
+            repair=f"set vocab_size to {cache.records.vocab_size} or more in {str(config.model)!r}",
+        )

@@ -29,6 +29,11 @@ from axk1.core.errors import ArtifactError
 from axk1.train.metrics import METRICS, MetricsFile
 from axk1.train.parallel.processes import Processes
 
+try:
+    import fcntl
+except ImportError:  # Windows: no lock, then
+    fcntl = None
+
 _RUN, _PROGRESS = "run.json", "progress.json"
 
 
@@ -63,20 +68,26 @@ class TrainingState:
         except ValueError as error:
             raise self._unusable(f"its {_RUN} is corrupt: {error}") from None
 
-    def claim(self, identity: dict[str, Any]) -> None:
-        """Makes sure that what lies here belongs to this run, or starts it where nothing does.
+    @contextlib.contextmanager
+    def claimed(self, identity: dict[str, Any]) -> Iterator[None]:
+        """Holds the state for this run: nobody else may write it during the block.
+
+        Args:
+            identity: plain values that say which run this is; a state that was started with others is refused.
 
         Raises:
-            ArtifactError: another run's state lies here; says what differs.
+            ArtifactError: another run's state lies here (says what differs), or another process writes it now.
         """
-        found = self.identity()
-        if found is not None:
-            differing = _differences(found, json.loads(json.dumps(identity)))
-            if differing:
-                raise self._unusable(f"it belongs to a run with other settings or inputs: {'; '.join(differing)}")
-        elif self._processes.is_first:
-            write_text_atomic(self.folder / _RUN, json.dumps(identity, ensure_ascii=False, indent=2) + "\n")
-        self._processes.barrier()
+        with self._locked() if self._processes.is_first else contextlib.nullcontext():
+            found = self.identity()
+            if found is not None:
+                differing = _differences(found, json.loads(json.dumps(identity)))
+                if differing:
+                    raise self._unusable(f"it belongs to a run with other settings or inputs: {'; '.join(differing)}")
+            elif self._processes.is_first:
+                write_text_atomic(self.folder / _RUN, json.dumps(identity, ensure_ascii=False, indent=2) + "\n")
+            self._processes.barrier()
+            yield
 
     def latest_step(self) -> int | None:
         """The step after which the newest whole state was saved; None when there is none."""
@@ -136,6 +147,21 @@ class TrainingState:
         set_model_state_dict(model, state["model"])
         set_optimizer_state_dict(model, optimizers, optim_state_dict=state["optimizers"])
         return progress
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keeps a second process out; the lock falls with the process that holds it, however that ends."""
+        if fcntl is None:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = f"another process is training with the state in {str(self.folder)!r}"
+                raise ArtifactError(message, repair="wait until it has ended, or stop it") from None
+            yield
 
     @contextlib.contextmanager
     def _alone_without_warning(self) -> Iterator[bool]:

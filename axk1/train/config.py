@@ -120,7 +120,8 @@ class TrainConfig:
         fits = self.micro_batches >= 1 and self.rows % self.micro_batches == 0
         require(fits, "micro_batches", self.micro_batches, f"a divisor of rows ({self.rows})")
         one = (self.total_tokens is None) != (self.steps is None)
-        require(one, "steps", self.steps, f"exactly one of steps and total_tokens ({self.total_tokens!r})")
+        other = f"exactly one of steps and total_tokens ({self.total_tokens!r})"
+        require(one, "steps", self.steps, other, repair="leave one out, or give it as None: --total-tokens None")
         require(self.total_tokens is None or self.total_tokens >= 1, "total_tokens", self.total_tokens, "1 or more")
         require(self.steps is None or self.steps >= 1, "steps", self.steps, "1 or more")
         require(self.balance_loss_weight >= 0, "balance_loss_weight", self.balance_loss_weight, "0 or more")
@@ -141,3 +142,7 @@ class TrainConfig:
     def total_steps(self) -> int:
         """Steps of the whole run; the last batch is always a full one."""
         return self.steps if self.steps is not None else -(-(self.total_tokens or 0) // self.tokens_per_step)
+
+    def is_logged(self, step: int) -> bool:
+        """Whether the step, counted from 1, writes a line of metrics: the first, the last, and every ``log_steps``."""
+        return step % self.log_steps == 0 or step in (1, self.total_steps)

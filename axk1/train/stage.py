@@ -61,7 +61,6 @@ def run_stage(
         title: the name of the stage, for plan and progress.
         next_command: printed at the end.
         model: makes the starting network; by default what ``config.model`` says.
-        narrow: leaves out samples that cannot be trained on.
         extra_inputs: content hashes of further inputs, by role.
         dry_run: stop after the plan.
 
@@ -122,8 +121,10 @@ class _Run:
 
     def train(self, model: Transformer, objective: Objective) -> None:
         """Trains, publishes, and deletes the training state."""
-        self.state.claim(self._identity())
-        model = parallelize(model.to(self.device), self.processes, self.device)
+        with self.state.claimed(self._identity()):
+            self._train(parallelize(model.to(self.device), self.processes, self.device), objective)
+
+    def _train(self, model: Transformer, objective: Objective) -> None:
         trainer = Trainer(
             self.config,
             model,

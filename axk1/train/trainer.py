@@ -1,6 +1,7 @@
 """The loop: batches through an objective to updates, with metrics, saved state and clean stops. It knows no stage."""
 
 import contextlib
+import signal
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Trainer:
         model: the network on its device, already sharded when there are many processes; trained in place.
         batches: the packed batches.
         objective: the loss.
-        state: where the run saves itself; it must have been claimed for this run.
+        state: where the run saves itself; it must be claimed for this run.
         processes: the processes of the run.
         device: where the model is.
         precision: ``bf16`` computes matrix products in bf16 by autocast; the weights stay as they are.
@@ -94,7 +95,7 @@ class Trainer:
                 self._check_later(norm)
                 note = ""
                 self.totals.seconds = before + time.perf_counter() - start
-                if self._logs_now():
+                if self.config.is_logged(self.totals.step):
                     note = self._log(norm, metrics, window.rate(self.totals.tokens))
                 if meter is not None:
                     meter.advance(note=note)
@@ -168,7 +169,7 @@ class Trainer:
         if asked:
             where = f"after step {self.totals.step} of {self.config.total_steps}"
             message = f"stopped {where}; the training state is saved in {str(self.state.folder)!r}"
-            raise Interrupted(message, signal=stop.signal or asked, repair=f"to go on: {self.resume_command}")
+            raise Interrupted(message, signal=stop.signal or signal.SIGTERM, repair=f"to go on: {self.resume_command}")
         self._saved_at = time.perf_counter()
         return self._saved_at - begin
 
@@ -181,9 +182,6 @@ class Trainer:
             processes=self.processes,
             device=self.device,
         )
-
-    def _logs_now(self) -> bool:
-        return self.totals.step % self.config.log_steps == 0 or self.totals.step in (1, self.config.total_steps)
 
     @contextlib.contextmanager
     def _meter(self) -> Iterator[Meter | None]:

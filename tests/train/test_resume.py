@@ -120,3 +120,12 @@ def test_a_state_without_a_saved_step_starts_at_the_beginning(recipe, stop_after
             file.unlink()
         folder.rmdir()
     assert [line["step"] for line in untimed(pretrain(config))] == [1, 2, 3, 4]
+
+
+def test_two_runs_into_one_folder_do_not_mix(recipe, recipe_file, stop_after, tmp_path):
+    config = recipe(steps=100_000)
+    with start(recipe_file(config)) as process:
+        wait_for_step(config, 1, process)
+        with pytest.raises(ArtifactError, match="another process is training"):
+            pretrain(config)
+        process.kill()

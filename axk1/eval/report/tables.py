@@ -1,0 +1,221 @@
+"""The words and tables at the top of the page: what was made, the key figures, the scores, the models."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from axk1.core.progress import human
+from axk1.eval.report.findings import Estimate, Measure
+from axk1.eval.report.run_folder import RunFolder, TrainedModel
+from axk1.eval.report.words import STAGES, Text, Words, count, span
+
+MODELS = ("teacher", "student", "control")
+NONE = Words("–", "–")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One key figure."""
+
+    title: Words
+    value: Text
+    versus: Words
+    """What it is to be held against."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of a table with its standard error."""
+
+    value: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict on one row: a sign and words, so that colour is not needed."""
+
+    tone: str
+    sign: str
+    words: Words
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One measure of the score table."""
+
+    label: Text
+    cells: Sequence[Cell | None]
+    difference: Cell | None
+    verdict: Judgement
+    gap: str
+
+
+@dataclass(frozen=True)
+class ScoreGroup:
+    """Rows under one heading."""
+
+    title: Words
+    rows: Sequence[ScoreRow]
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One trained model, or the mean of it over the seeds."""
+
+    name: Words
+    architecture: str
+    total: Words
+    active: Words
+    tokens: Words
+    seconds: Words
+    rate: str
+
+
+_JUDGEMENTS = {
+    "ahead": Judgement("good", "▲", Words("student ahead", "학생 우위")),
+    "behind": Judgement("bad", "▼", Words("student behind", "학생 열세")),
+    "level": Judgement("even", "=", Words("within the error", "오차 이내")),
+    "unknown": Judgement("even", "", NONE),
+}
+_GROUPS = {
+    "text": Words("Held-out text, bits per byte (lower is better)", "따로 떼어 둔 글, 바이트당 비트(낮을수록 좋음)"),
+    "reasoning": Words(
+        "Fresh reasoning problems, exact match (higher is better)", "새 추론 문제, 정답률(높을수록 좋음)"
+    ),
+}
+
+
+def score_rows(measures: Sequence[Measure]) -> list[ScoreGroup]:
+    """The score table: text and reasoning; single tasks have a chart of their own."""
+    groups = []
+    for group, title in _GROUPS.items():
+        rows = [_score_row(m) for m in measures if m.group == group]
+        if rows:
+            groups.append(ScoreGroup(title, rows))
+    return groups
+
+
+def _score_row(measure: Measure) -> ScoreRow:
+    cells = [_cell(measure, measure.models.get(role)) for role in MODELS]
+    difference = None
+    if measure.difference is not None and math.isfinite(measure.difference.value):
+        error = _error(measure, measure.difference.error)
+        difference = Cell(measure.write_difference(measure.difference.value), error)
+    gap = f"{100 * measure.gap.value:.0f} %" if measure.gap and math.isfinite(measure.gap.value) else ""
+    return ScoreRow(measure.label, cells, difference, _JUDGEMENTS[measure.outcome], gap)
+
+
+def _cell(measure: Measure, estimate: Estimate | None) -> Cell | None:
+    if estimate is None or not math.isfinite(estimate.value):
+        return None
+    return Cell(measure.write(estimate.value), _error(measure, estimate.error))
+
+
+def _error(measure: Measure, error: float) -> str:
+    if not math.isfinite(error):
+        return ""
+    return f"{error:.3f}" if measure.group == "text" else f"{100 * error:.1f}"
+
+
+def cards(measures: Sequence[Measure], run: RunFolder) -> list[Card]:
+    """A few key figures: the headline measures, and how long it all took."""
+    made = [_score_card(m) for m in measures if m.headline and "student" in m.models]
+    seconds = total_seconds(run)
+    if seconds:
+        seeds = len(run.seeds)
+        note = (
+            Words("all stages", "모든 단계")
+            if seeds == 1
+            else Words(f"all stages, {seeds} seeds", f"모든 단계, 시드 {seeds}개")
+        )
+        made.append(Card(Words("Wall time", "소요 시간"), span(seconds), note))
+    return made
+
+
+def _score_card(measure: Measure) -> Card:
+    def of(role: str) -> str:
+        return measure.write(measure.models[role].value) if role in measure.models else "–"
+
+    versus = Words(f"control {of('control')}, teacher {of('teacher')}", f"대조군 {of('control')}, 교사 {of('teacher')}")
+    label = measure.label if isinstance(measure.label, Words) else Words(measure.label, measure.label)
+    return Card(Words(f"Student: {label.en}", f"학생: {label.ko}"), of("student"), versus)
+
+
+def made_sentence(run: RunFolder) -> Words:
+    """What was made, in one sentence."""
+    teacher, student = _mean_model(run, "teacher") or _mean_model(run, "base"), _mean_model(run, "student")
+    if teacher is None or teacher.size is None:
+        return Words("This run has no finished teacher yet.", "이 실행에는 아직 완성된 교사가 없습니다.")
+    kind = Words("mixture-of-experts teacher", "전문가 혼합 교사")
+    size = teacher.size
+    en = f"A {kind.en} of {human(size.total)} parameters ({human(size.active)} active)"
+    ko = f"파라미터 {count(size.total).ko} 개(활성 {count(size.active).ko} 개)의 {kind.ko} 모델"
+    if student is None or student.size is None:
+        return Words(f"{en} was trained; there is no student yet.", f"{ko}을 학습했습니다. 학생은 아직 없습니다.")
+    again_en = f" Done {len(run.seeds)} times with different seeds." if len(run.seeds) > 1 else ""
+    again_ko = f" 서로 다른 시드로 {len(run.seeds)}번 반복했습니다." if len(run.seeds) > 1 else ""
+    return Words(
+        f"{en} taught a dense student of {human(student.size.total)} parameters; the control is the same student "
+        f"trained on the same tokens without a teacher.{again_en}",
+        f"{ko}이 파라미터 {count(student.size.total).ko} 개의 밀집 학생 모델을 가르쳤습니다. "
+        f"대조군은 같은 토큰으로 교사 없이 학습한 같은 모델입니다.{again_ko}",
+    )
+
+
+def _mean_model(run: RunFolder, role: str) -> TrainedModel | None:
+    return next((s.models[role] for s in run.seeds if role in s.models and s.models[role].size), None)
+
+
+def model_rows(run: RunFolder) -> list[ModelRow]:
+    """One row a model, with tokens, time and speed as means over the seeds."""
+    rows = []
+    for role in ("base", *MODELS):
+        models = [seed.models[role] for seed in run.seeds if role in seed.models]
+        if models:
+            rows.append(_model_row(role, models))
+    return rows
+
+
+def _model_row(role: str, models: Sequence[TrainedModel]) -> ModelRow:
+    size = next((m.size for m in models if m.size is not None), None)
+    tokens, seconds = _mean_count(models, "tokens"), _mean_count(models, "seconds")
+    name = STAGES[role]
+    if role in ("base", "teacher"):
+        name = Words(f"teacher, {name.en}", f"교사, {name.ko}")
+    return ModelRow(
+        name=name,
+        architecture=size.architecture if size else "–",
+        total=count(size.total) if size else NONE,
+        active=count(size.active) if size else NONE,
+        tokens=count(tokens) if tokens else NONE,
+        seconds=span(seconds) if seconds else NONE,
+        rate=f"{tokens / seconds:,.0f}" if tokens and seconds else "–",
+    )
+
+
+def _mean_count(models: Sequence[TrainedModel], name: str) -> float:
+    """The mean of a count of the manifests; of an unfinished run, the last value of its log."""
+    values = []
+    for model in models:
+        counted = model.manifest.counts.get(name) if model.manifest else None
+        column = model.metrics.column(name)
+        last = float(column[-1]) if len(column) and math.isfinite(column[-1]) else None
+        value = counted if isinstance(counted, int | float) else last
+        if value is not None:
+            values.append(float(value))
+    return mean(values) if values else 0.0
+
+
+def total_seconds(run: RunFolder) -> float:
+    """Wall time of all stages: what the chain noted, else the sum of the training stages."""
+    try:
+        notes = json.loads((run.path / "chain.json").read_text(encoding="utf-8"))
+        noted = [float(note["seconds"]) for note in notes.values()]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        noted = []
+    if noted:
+        return sum(noted)
+    return sum(_mean_count([model], "seconds") for seed in run.seeds for model in seed.models.values())

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from axk1.core.artifact import building, sha256_file, write_manifest, write_text_atomic
-from axk1.distill.cache import CHUNKS, HEADER, INDEX, INDEX_DTYPE, KEY_BYTES, KIND, SEAL
+from axk1.core.artifact import MANIFEST, building, sha256_file, write_manifest, write_text_atomic
+from axk1.distill.cache import CHUNKS, HEADER, INDEX, INDEX_DTYPE, KEY_BYTES, KIND, SEAL, seal_of
 from axk1.distill.records import TopKRecords
 
 _PLAN, _PARTS = "plan.json", "parts"
@@ -134,7 +134,7 @@ class CacheBuilder:
             checksums = {name: sha256_file(folder / name) for name in (HEADER, INDEX)}
             counts = {**counts, "sha256": checksums}
             write_manifest(folder, kind=KIND, config=config, inputs=inputs, counts=counts, licences=licences)
-            write_text_atomic(folder / SEAL, sha256_file(folder / "manifest.json") + "\n")
+            write_text_atomic(folder / SEAL, seal_of(folder / MANIFEST).decode())
         self.discard()
 
     def discard(self) -> None:

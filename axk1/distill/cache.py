@@ -186,7 +186,7 @@ def _open_checked(folder: Path) -> tuple[Manifest, dict[str, Any], np.ndarray]:
         return ArtifactError(f"{str(folder / name)!r} is corrupt: {why}", repair=_rebuild(folder))
 
     seal, manifest_file = folder / SEAL, folder / MANIFEST
-    if manifest_file.is_file() and seal.is_file() and seal.read_bytes().strip() != _sha256(manifest_file).encode():
+    if manifest_file.is_file() and seal.is_file() and seal.read_bytes() != seal_of(manifest_file):
         raise corrupt(MANIFEST, f"it does not match its checksum in {SEAL}")
     manifest = read_manifest(folder, kind=KIND, made_by=MADE_BY)
     if not seal.is_file():
@@ -195,6 +195,11 @@ def _open_checked(folder: Path) -> tuple[Manifest, dict[str, Any], np.ndarray]:
         if _sha256(folder / name) != manifest.counts["sha256"][name]:
             raise corrupt(name, f"it is missing or does not match its checksum in {MANIFEST}")
     return manifest, json.loads((folder / HEADER).read_text("utf-8")), np.load(folder / INDEX, mmap_mode="r")
+
+
+def seal_of(manifest_file: Path) -> bytes:
+    """What the seal of a manifest holds."""
+    return f"{sha256_file(manifest_file)}\n".encode()
 
 
 def _sha256(path: Path) -> str:

@@ -1,0 +1,164 @@
+"""The knowledge cache as a format: what goes in comes out, and what is damaged is found and named."""
+
+import shutil
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from conftest import VOCABULARY, cache_config
+
+from axk1.core.errors import ArtifactError, ConfigError, TokenizerMismatch
+from axk1.distill.building import CacheBuilder, CachePlan
+from axk1.distill.cache import KnowledgeCache
+from axk1.distill.capture import build_cache
+from axk1.distill.records import STEPS_PER_NAT, TopKRecords
+
+
+def random_distributions(rows, records, generator):
+    """Ids, log-probabilities and log tails of ``rows`` distributions, some almost certain, some almost flat."""
+    size = records.top_k + 1
+    parts = np.log(generator.dirichlet(np.full(size, 0.1), rows) + 1e-12) * generator.uniform(0.01, 1, (rows, 1))
+    parts -= np.log(np.exp(parts).sum(1, keepdims=True))
+    ids = np.argsort(generator.random((rows, min(records.vocab_size, 1000))), axis=1)[:, : records.top_k]
+    return ids + records.vocab_size - min(records.vocab_size, 1000), parts[:, 1:], parts[:, 0]
+
+
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=30),
+    top_k=st.integers(1, 7),
+    vocab_size=st.sampled_from([8, 65_536, 65_537, 163_840]),
+    chunk_rows=st.integers(1, 40),
+    same_prefix=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_what_goes_in_comes_out(tmp_path_factory, lengths, top_k, vocab_size, chunk_rows, same_prefix, seed):
+    folder, generator = tmp_path_factory.mktemp("cache"), np.random.default_rng(seed)
+    records, rows = TopKRecords(top_k, vocab_size), np.array(lengths)
+    keys = {generator.bytes(16) for _ in lengths}
+    keys = {bytes(8) + key[8:] for key in keys} if same_prefix else keys
+    keys = np.frombuffer(b"".join(sorted(keys)), np.uint8).reshape(-1, 16)
+    ids, log_probs, log_tail = random_distributions(rows.sum(), records, generator)
+    builder = CacheBuilder(folder / "cache", CachePlan(records, "teacher", "tokenizer", 1.0, keys, rows, chunk_rows))
+    assert builder.resume() == []
+    ends, encoded = np.cumsum(rows), records.encode(ids, log_probs, log_tail)
+    for number, part in enumerate(builder.plan.chunks):
+        builder.write(number, encoded[ends[part.start] - rows[part.start] : ends[part.stop - 1]])
+    assert builder.resume() == list(range(len(builder.plan.chunks)))
+    builder.finish(config={}, inputs={}, counts={}, licences={})
+
+    cache = KnowledgeCache.open(folder / "cache")
+    cache.verify()
+    order = generator.permutation(len(keys))
+    found = cache.lookup(keys[order])
+    assert np.array_equal(np.diff(found.offsets), rows[order])
+    where = np.concatenate([np.arange(ends[i] - rows[i], ends[i]) for i in order])
+    assert np.array_equal(found.ids_RK, ids[where])
+    np.testing.assert_allclose(found.log_probs_RK, log_probs[where], atol=1.1 / STEPS_PER_NAT)
+    np.testing.assert_allclose(found.log_tail_R, log_tail[where], atol=1.1 / STEPS_PER_NAT)
+    np.testing.assert_allclose(np.exp(found.log_probs_RK).sum(1) + np.exp(found.log_tail_R), 1, atol=1e-5)
+    other = keys[order].copy()
+    other[:, 15] ^= 1
+    known = {bytes(key) for key in keys}
+    assert cache.contains(other).tolist() == [bytes(key) in known for key in other]
+    shutil.rmtree(folder)
+
+
+def test_impossible_probabilities_are_refused():
+    records = TopKRecords(2, 100)
+    for bad in (np.nan, 0.5):
+        with pytest.raises(ValueError, match="NaN or above zero"):
+            records.encode(np.array([[1, 2]]), np.array([[bad, -3.0]]), np.array([-1.0]))
+    assert records.decode(records.encode(np.array([[1, 2]]), np.array([[0.0, -np.inf]]), np.array([-np.inf])))
+    with pytest.raises(ConfigError, match="top_k"):
+        TopKRecords(100, 100)
+
+
+def test_bytes_at_each_position():
+    assert [TopKRecords(k, 8192).dtype.itemsize for k in (16, 32, 64)] == [66, 130, 258]
+    assert TopKRecords(32, 163_840).dtype.itemsize == 194
+
+
+def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("axk1.distill.capture.CHUNK_ROWS", 300)
+    build_cache(cache_config(world, output=tmp_path / "cache"))
+    generator = np.random.default_rng(0)
+    files = sorted(path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    assert len([path for path in files if path.parent.name == "chunks"]) > 2 and len(files) > 6
+    for path in files:
+        sound = path.read_bytes()
+        for _ in range(12):
+            spoilt = bytearray(sound)
+            spoilt[generator.integers(len(spoilt))] ^= 1 << generator.integers(8)
+            path.write_bytes(spoilt)
+            with pytest.raises(ArtifactError) as raised:
+                KnowledgeCache.open(tmp_path / "cache").verify()
+            named = path.name if path.parent.name != "seal" else "seal/manifest.sha256"
+            assert named in raised.value.message and "axk1 distill cache" in raised.value.repair
+        path.write_bytes(sound)
+    KnowledgeCache.open(tmp_path / "cache").verify()
+
+
+def test_a_lookup_meets_the_damage_and_names_chunk_and_sample(world, tmp_path):
+    shutil.copytree(world / "knowledge", tmp_path / "cache")
+    chunk = tmp_path / "cache" / "chunks" / "00000.bin"
+    content = bytearray(chunk.read_bytes())
+    content[-1] ^= 4
+    chunk.write_bytes(content)
+    cache = KnowledgeCache.open(tmp_path / "cache")
+    cache.lookup(cache.keys[:1])
+    with pytest.raises(ArtifactError, match=f"00000.bin.*{bytes(cache.keys[-1]).hex()}"):
+        cache.lookup(cache.keys)
+
+
+@pytest.mark.parametrize(
+    "name", ["chunks/00000.bin", "index.npy", "cache.json", "manifest.json", "seal/manifest.sha256"]
+)
+def test_a_missing_or_shortened_file_is_named(world, tmp_path, name):
+    shutil.copytree(world / "knowledge", tmp_path / "cache")
+    path = tmp_path / "cache" / name
+    path.write_bytes(path.read_bytes()[:-7])
+    for _ in range(2):
+        with pytest.raises(ArtifactError, match=name.split("/")[-1]):
+            cache = KnowledgeCache.open(tmp_path / "cache")
+            cache.lookup(cache.keys)
+        path.unlink(missing_ok=True)
+
+
+def test_another_tokenizer_or_teacher_is_refused_with_the_repair(world):
+    cache = KnowledgeCache.open(world / "knowledge")
+    same = {"tokenizer_hash": cache.tokenizer_hash, "teacher_hash": cache.teacher_hash}
+    assert KnowledgeCache.open(world / "knowledge", **same).records == TopKRecords(6, VOCABULARY)
+    with pytest.raises(TokenizerMismatch, match="another tokenizer") as raised:
+        KnowledgeCache.open(world / "knowledge", tokenizer_hash="0" * 64)
+    assert "axk1 distill cache" in raised.value.repair
+    with pytest.raises(ArtifactError, match="another teacher") as raised:
+        KnowledgeCache.open(world / "knowledge", teacher_hash="0" * 64)
+    assert "axk1 distill cache" in raised.value.repair
+    with pytest.raises(ArtifactError, match="holds shards, but knowledge_cache is needed"):
+        KnowledgeCache.open(world / "shards")
+
+
+def test_chunks_of_another_plan_or_damaged_ones_are_made_again(tmp_path):
+    generator, records = np.random.default_rng(0), TopKRecords(3, 50)
+    keys = np.sort(np.frombuffer(generator.bytes(16 * 6), "V16")).view(np.uint8).reshape(-1, 16)
+    rows = np.full(6, 4)
+    encoded = records.encode(*random_distributions(24, records, generator))
+
+    def builder(teacher):
+        plan = CachePlan(records, teacher, "tokenizer", 1.0, keys, rows, 8)
+        return CacheBuilder(tmp_path / "cache", plan)
+
+    first = builder("one")
+    first.resume()
+    for number in range(3):
+        first.write(number, encoded[8 * number : 8 * number + 8])
+    assert builder("one").resume() == [0, 1, 2]
+    chunk = tmp_path / "cache.state" / "chunks" / "00001.bin"
+    chunk.write_bytes(b"\0" + chunk.read_bytes()[1:])
+    (tmp_path / "cache.state" / "parts" / "00002.npy").write_bytes(b"\x93NUMPY")
+    assert builder("one").resume() == [0]
+    assert builder("two").resume() == []
+    with pytest.raises(ValueError, match="needs 8 records"):
+        builder("two").write(0, encoded[:7])

@@ -77,7 +77,9 @@ def save_model(model: Transformer, folder: str | Path, *, shard_bytes: int = SHA
     for name, view in [*named_views(model), *_unused_norms(model)]:
         if size + view.nbytes > shard_bytes and shards[-1]:
             shards, size = [*shards, {}], 0
-        shards[-1][name] = view.detach().cpu().contiguous()
+        tensor = view.detach().cpu().contiguous()
+        # safetensors refuses tensors that share memory, which a tied output matrix does.
+        shards[-1][name] = tensor.clone() if name == "lm_head.weight" and model.config.tie_word_embeddings else tensor
         size += view.nbytes
     if len(shards) == 1:
         save_file(shards[0], folder / WEIGHTS, metadata={"format": "pt"})

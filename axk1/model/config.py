@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from axk1.core.config import require
+from axk1.core.config import from_dict, require
 from axk1.core.errors import CheckpointError, ConfigError
 
 ARCHITECTURES = ("AXK1ForCausalLM", "Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM")
@@ -18,7 +18,15 @@ _LATENT_KEYS = {"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head
 _EXPERT_KEYS = {"n_routed_experts", "n_shared_experts", "num_experts_per_tok", "moe_intermediate_size"}
 _EXPERT_KEYS |= {"first_k_dense_replace", "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor"}
 _EXPERT_KEYS |= {"num_nextn_predict_layers"}
-_ROPE_TYPES = ("default", "yarn", "llama3", "linear")
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+_ROUTING_SIZES = ["num_experts_per_tok", "moe_intermediate_size", "n_group", "topk_group"]
+_ROPE_NUMBERS = {
+    "default": (),
+    "linear": ("factor",),
+    "yarn": ("original_max_position_embeddings",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+"""What each kind of rotary embedding cannot do without, besides rope_theta."""
 
 
 @dataclass(frozen=True)
@@ -102,21 +110,46 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(self.architecture in ARCHITECTURES, "architectures", self.architecture, ", ".join(ARCHITECTURES))
         require(self.group_rule in GROUP_RULES, "group_rule", self.group_rule, ", ".join(GROUP_RULES))
-        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
-        rope_type = self.rope_parameters.get("rope_type", "default")
-        require(rope_type in _ROPE_TYPES, "rope_parameters.rope_type", rope_type, ", ".join(_ROPE_TYPES))
+        self._check_sizes()
+        self._check_rope()
         modules = self.num_nextn_predict_layers
         require(modules in (0, 1), "num_nextn_predict_layers", modules, "0, 1")
-        heads, kv_heads = self.num_attention_heads, self.kv_heads
-        require(heads % kv_heads == 0, "num_key_value_heads", kv_heads, f"a divisor of num_attention_heads ({heads})")
         if self.is_sparse:
             self._check_experts()
+
+    def _check_sizes(self) -> None:
+        optional = [n for n in ("num_key_value_heads", "head_dim", "q_lora_rank") if getattr(self, n) is not None]
+        latent = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim") if self.latent_attention else ()
+        sparse = ("n_shared_experts", *_ROUTING_SIZES) if self.is_sparse else ()
+        for name in (*_SIZES, *optional, *latent, *sparse, "max_position_embeddings"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
+        for name in ("first_k_dense_replace", "rms_norm_eps", "initializer_range"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        heads, kv_heads = self.num_attention_heads, self.kv_heads
+        require(heads % kv_heads == 0, "num_key_value_heads", kv_heads, f"a divisor of num_attention_heads ({heads})")
+        divides = self.latent_attention or self.head_dim is not None or self.hidden_size % heads == 0
+        require(
+            divides, "num_attention_heads", heads, f"a divisor of hidden_size ({self.hidden_size}), or give head_dim"
+        )
+        name = "qk_rope_head_dim" if self.latent_attention else "head_dim"
+        require(self.rotary_dim > 0 and self.rotary_dim % 2 == 0, name, self.rotary_dim, "a positive even number")
+
+    def _check_rope(self) -> None:
+        kind = self.rope_parameters.get("rope_type", "default")
+        require(kind in _ROPE_NUMBERS, "rope_parameters.rope_type", kind, ", ".join(_ROPE_NUMBERS))
+        needed = ("rope_theta", *_ROPE_NUMBERS[kind])
+        for name in (*needed, "factor", "mscale", "mscale_all_dim", "beta_fast", "beta_slow", "attention_factor"):
+            value = self.rope_parameters.get(name)
+            number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+            good = (number and value > 0) if name in needed else (number or value is None)
+            require(good, f"rope_parameters.{name}", value, "a positive number")
 
     def _check_experts(self) -> None:
         experts, groups = self.n_routed_experts, self.n_group
         require(experts % groups == 0, "n_group", groups, f"a divisor of n_routed_experts ({experts})")
         require(1 <= self.topk_group <= groups, "topk_group", self.topk_group, f"1 to n_group ({groups})")
+        two = self.group_rule != "top2sum" or self.topk_group == groups or experts // groups >= 2
+        require(two, "n_group", groups, f"at most {experts // 2}, since top2sum needs two experts in a group")
         reachable = experts if self.group_rule == "none" else experts // groups * self.topk_group
         chosen = self.num_experts_per_tok
         require(1 <= chosen <= reachable, "num_experts_per_tok", chosen, f"1 to {reachable}, the experts in reach")
@@ -171,15 +204,13 @@ class ModelConfig:
         if architecture == "AXK1ForCausalLM":
             _read_sparse_keys(values)
         chosen: dict[str, Any] = {k: values.pop(k) for k in list(values) if k in known}
-        if isinstance(chosen.get("eos_token_id"), list):
-            chosen["eos_token_id"] = tuple(chosen["eos_token_id"])
+        _check_required(architecture, chosen)
         _refuse_unsupported(values)
-        rope = _rope_parameters(values)
+        chosen["rope_parameters"] = _rope_parameters(values, chosen.get("max_position_embeddings"))
         try:
-            return cls(architecture=architecture, rope_parameters=rope, extra=values, **chosen)
-        except (TypeError, ConfigError) as error:
-            message = error.message if isinstance(error, ConfigError) else str(error)
-            raise CheckpointError(f"config.json does not fit {architecture}: {message}") from None
+            return from_dict(cls, {"architecture": architecture, "extra": values, **chosen})
+        except ConfigError as error:
+            raise CheckpointError(f"config.json does not fit {architecture}: {error.message}") from None
 
     def to_hf(self) -> dict[str, Any]:
         """The values of a Hugging Face ``config.json`` for this network."""
@@ -218,6 +249,7 @@ class ModelConfig:
 
 def _architecture(values: dict[str, Any]) -> str:
     named = values.pop("architectures", None) or []
+    named = named if isinstance(named, list) else [named]
     model_type = str(values.pop("model_type", "")).lower()
     if named and named[0] in ARCHITECTURES:
         return str(named[0])
@@ -234,6 +266,8 @@ def _read_sparse_keys(values: dict[str, Any]) -> None:
     for derived in ("head_dim", "qk_head_dim", "num_key_value_heads", "num_local_experts"):
         values.pop(derived, None)
     types = values.pop("mlp_layer_types", None)
+    if types is not None and not isinstance(types, list):
+        raise CheckpointError(f"mlp_layer_types = {types!r} is not allowed; allowed: a list")
     if types:
         dense = types.index("sparse") if "sparse" in types else len(types)
         if "dense" in types[dense:]:
@@ -249,18 +283,36 @@ def _read_sparse_keys(values: dict[str, Any]) -> None:
 
 
 def _refuse_unsupported(values: dict[str, Any]) -> None:
-    if values.get("hidden_act", "silu") != "silu":
-        raise CheckpointError(f"hidden_act = {values['hidden_act']!r} is not supported; allowed: 'silu'")
-    if values.get("use_sliding_window") or "sliding_attention" in (values.get("layer_types") or ()):
+    if (activation := values.pop("hidden_act", "silu")) != "silu":
+        raise CheckpointError(f"hidden_act = {activation!r} is not supported; allowed: 'silu'")
+    if values.get("use_sliding_window") or "sliding_attention" in str(values.get("layer_types")):
         raise CheckpointError("sliding-window attention is not supported; allowed: full attention in every layer")
 
 
-def _rope_parameters(values: dict[str, Any]) -> dict[str, Any]:
+def _check_required(architecture: str, chosen: dict[str, Any]) -> None:
+    """A size that config.json leaves out would be guessed, and other programs may guess otherwise."""
+    required = list(_SIZES)
+    if architecture == "AXK1ForCausalLM":
+        required += ["q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"]
+        required += ["n_routed_experts"] + (_ROUTING_SIZES if chosen.get("n_routed_experts") else [])
+    for name in required:
+        if name not in chosen:
+            raise CheckpointError(f"config.json lacks {name!r}, which {architecture} needs")
+    if architecture == "Qwen3ForCausalLM":
+        chosen.setdefault("head_dim", 128)  # the one size that older Qwen3 configs leave to the class
+
+
+def _rope_parameters(values: dict[str, Any], max_positions: Any) -> dict[str, Any]:
     """Unites rope_parameters (transformers 5) with rope_theta and rope_scaling (before), and removes them."""
     theta = values.pop("rope_theta", None)
     scaling = values.pop("rope_scaling", None) or {}
     parameters = values.pop("rope_parameters", None) or {}
+    for name, value in (("rope_scaling", scaling), ("rope_parameters", parameters)):
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{name} = {value!r} is not allowed; allowed: an object")
     rope = {**parameters, **scaling}
     rope.setdefault("rope_theta", 10000.0 if theta is None else theta)
     rope["rope_type"] = rope.pop("type", None) or rope.get("rope_type") or "default"
+    if rope["rope_type"] in ("yarn", "llama3"):
+        rope.setdefault("original_max_position_embeddings", max_positions)
     return rope

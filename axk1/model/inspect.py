@@ -222,10 +222,10 @@ def _layer_norms(config: ModelConfig) -> int:
 
 
 def _mtp(config: ModelConfig) -> int:
-    """One multi-token-prediction module: a sparse layer, a projection of two states to one, and three norms."""
+    """One multi-token-prediction module: a layer, a projection of two states to one, and three norms."""
     hidden = config.hidden_size
     mlp = _dense_mlp(config)
-    if config.is_sparse:
+    if config.sparse_layer(config.num_hidden_layers):
         experts = config.n_routed_experts + config.n_shared_experts
         mlp = experts * _expert(config) + config.n_routed_experts * hidden + hidden
     return _attention(config) + _layer_norms(config) + mlp + 2 * hidden * hidden + 3 * hidden

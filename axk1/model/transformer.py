@@ -35,8 +35,6 @@ class Hidden:
     """Hidden states after the final norm; times the output matrix they are the logits."""
     routing: list[Routing]
     """One entry per sparse layer, in order."""
-    last_BTH: Tensor
-    """Hidden states before the final norm, which multi-token prediction goes on from."""
 
 
 class Block(nn.Module):
@@ -61,7 +59,10 @@ class Block(nn.Module):
 
 
 class MultiTokenPrediction(nn.Module):
-    """Predicts the token after the next one (DeepSeek-V3, arXiv 2412.19437, section 2.2)."""
+    """Predicts the token after the next one (DeepSeek-V3, arXiv 2412.19437, section 2.2).
+
+    It goes on from the states after the model's final norm, as transformers and vLLM have it.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -73,9 +74,9 @@ class MultiTokenPrediction(nn.Module):
         self.norm = RMSNorm(hidden, eps)
 
     def forward(
-        self, last_BTH: Tensor, next_embedding_BTH: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None
+        self, states_BTH: Tensor, next_embedding_BTH: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None
     ) -> tuple[Tensor, Routing | None]:
-        x = self.eh_proj(torch.cat((self.enorm(next_embedding_BTH), self.hnorm(last_BTH)), dim=-1))
+        x = self.eh_proj(torch.cat((self.enorm(next_embedding_BTH), self.hnorm(states_BTH)), dim=-1))
         x, routing = self.block(x, rope, mask, None)
         return self.norm(x), routing
 
@@ -148,15 +149,15 @@ class Transformer(nn.Module):
             x, routed = block(x, rope, mask, cache)
             if routed is not None:
                 routing.append(routed)
-        return Hidden(self.norm(x), routing, x)
+        return Hidden(self.norm(x), routing)
 
     def predict_second(
         self, hidden: Hidden, next_ids_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None
     ) -> Tensor:
         """Multi-token prediction: states [B, T, H] whose logits predict the token after ``next_ids_BT``."""
         assert self.mtp is not None, "the model has no multi-token-prediction module"
-        rope, mask = self.rope(positions_BT), self._mask(positions_BT, segments_BT, None, hidden.last_BTH.dtype)
-        return self.mtp(hidden.last_BTH, self.embed_tokens(next_ids_BT), rope, mask)[0]
+        rope, mask = self.rope(positions_BT), self._mask(positions_BT, segments_BT, None, hidden.states_BTH.dtype)
+        return self.mtp(hidden.states_BTH, self.embed_tokens(next_ids_BT), rope, mask)[0]
 
     @staticmethod
     def _mask(

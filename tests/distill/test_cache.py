@@ -6,7 +6,7 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from conftest import VOCABULARY, cache_config
+from distill_world import VOCABULARY, cache_config
 
 from axk1.core.errors import ArtifactError, ConfigError, TokenizerMismatch
 from axk1.distill.building import CacheBuilder, CachePlan

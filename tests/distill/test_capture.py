@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import (
+from distill_world import (
     VOCABULARY,
     bigram_table,
     cache_config,
@@ -159,7 +159,7 @@ KILLED = """
 import os, random, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from conftest import cache_config
+from distill_world import cache_config
 from axk1.distill import capture
 
 world, output, kills = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])

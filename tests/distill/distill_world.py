@@ -21,7 +21,7 @@ VOCABULARY = 48
 
 def write_tokenizer(folder):
     """A tokenizer of words w0 to w46 and an end-of-text token."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     words = {f"w{i}": i for i in range(VOCABULARY - 1)} | {"<|endoftext|>": VOCABULARY - 1}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w0"))
     tokenizer.add_special_tokens(["<|endoftext|>"])

@@ -1,8 +1,8 @@
 """``axk1 data tokenize``: documents or conversations + a tokenizer -> shards.
 
 A document becomes ``<|endoftext|> text <|endoftext|>``; special tokens that its text spells stay plain text. A longer
-one is cut into pieces of at most ``max_length`` tokens that each begin with ``<|endoftext|>``. A conversation becomes its rendered chat, whole or not at
-all, with a mask of what the assistant must write.
+one is cut into pieces of at most ``max_length`` tokens that each begin with ``<|endoftext|>``. A conversation becomes
+its rendered chat, whole or not at all, with a mask of what the assistant must write.
 
 Samples are stored in random order, so a window of consecutive samples is a fair mixture of the sources.
 """

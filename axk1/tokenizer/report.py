@@ -113,14 +113,16 @@ def print_table(rows: Iterable[ReportRow]) -> None:
     rows = list(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("text", "tokenizer", "samples", "tokens/sample", "bytes/token", "whole syllables"):
-        table.add_column(heading, justify="left" if heading in ("text", "tokenizer") else "right", no_wrap=True)
+        if heading == "tokenizer":
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="left" if heading == "text" else "right", no_wrap=True)
     for group in dict.fromkeys(row.text for row in rows):
         for row in (row for row in rows if row.text == group):
             whole = "" if row.whole_syllables is None else f"{row.whole_syllables:.1%}"
             per_sample, per_token = f"{row.tokens_per_sample:,.1f}", f"{row.bytes_per_token:.3f}"
             table.add_row(row.text, row.tokenizer, f"{row.samples:,}", per_sample, per_token, whole)
-    console = Console()
-    Console(width=max(console.width, 120)).print(table)
+    Console().print(table)
 
 
 def _whole_syllables(tokenizer: Tokenizer, samples: Sequence[str], encoded: list[list[int]]) -> float | None:

@@ -44,13 +44,13 @@ def archive_members(path: Path, include: Sequence[str], exclude: Sequence[str] =
     """
     reader = _zip_members if path.suffix == ".zip" else _tar_members
     try:
-        for name, size, file in reader(path):
+        for name, size, read in reader(path):
             inside = _inside(path, name)
             if not matches(inside, include, exclude):
                 continue
             if size > _LARGEST_MEMBER:
                 raise SourceError(f"{path}: {name!r} has {size:,} bytes; at most {_LARGEST_MEMBER:,} are read")
-            yield Member(inside, file())
+            yield Member(inside, io.BytesIO(read()))  # whole, so that damage shows here and not in a parser
     except _BROKEN as error:
         raise SourceError(
             f"{path} is truncated or corrupt: {error or type(error).__name__}",
@@ -89,7 +89,7 @@ def _tar_members(path: Path) -> Iterator[tuple]:
         with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16) as archive:
             for member in archive:
                 if member.isreg():
-                    yield member.name, member.size, lambda member=member: archive.extractfile(member)
+                    yield member.name, member.size, lambda member=member: archive.extractfile(member).read()
         while stream.read(1 << 20):  # to the end, where gzip keeps its checksum
             pass
 
@@ -98,7 +98,7 @@ def _zip_members(path: Path) -> Iterator[tuple]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.is_dir():
-                yield info.filename, info.file_size, lambda info=info: io.BytesIO(archive.read(info))
+                yield info.filename, info.file_size, lambda info=info: archive.read(info)
 
 
 def _inside(path: Path, name: str) -> str:

@@ -85,7 +85,8 @@ def build_documents(config: DocumentsConfig, *, dry_run: bool = False) -> Path:
         amount = _megabytes(sum(document.bytes for document in corpus.train))
         seconds = duration(time.monotonic() - started)
         console.print(f"{len(corpus.train):,} documents, {amount} for training, in {seconds}")
-    print_next(f"axk1 tokenizer train recipes/{config.output.parent.name or 'nano'}/tokenizer.toml")
+    recipe = Path("recipes", config.output.parent.name, "tokenizer.toml")  # that of the same run, where there is one
+    print_next(f"axk1 tokenizer train {recipe if recipe.exists() else 'recipes/nano/tokenizer.toml'}")
     return config.output
 
 

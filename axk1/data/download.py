@@ -18,7 +18,7 @@ from axk1.core.progress import console, progress
 from axk1.data.package_index import FileType, Link, PackageIndex, explain, is_release, local_path, without_password
 
 _ATTEMPTS = 3
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 
 
 def cache_folder() -> Path:

@@ -80,7 +80,10 @@ def _parse_jsonl(members: Iterable[Member], source: Source) -> Iterator[Document
             lines = gzip.GzipFile(fileobj=member.file) if member.name.endswith(".gz") else member.file
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield document_of_record(source, json.loads(line), f"{member.name}#{number}")
+                    record = json.loads(line)
+                    if not isinstance(record, dict):
+                        raise ValueError(f"line {number} is no JSON object")
+                    yield document_of_record(source, record, f"{member.name}#{number}")
         except (ValueError, TypeError, AttributeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise SourceError(f"{source.name}: {member.name} is corrupt after line {number}: {error}") from None
 
@@ -109,7 +112,8 @@ def _parse_pythonbible(members: Iterable[Member], source: Source) -> Iterator[Do
     """
     for member in members:
         try:
-            call = next(node for node in ast.walk(ast.parse(member.file.read())) if isinstance(node, ast.Call))
+            calls = [node for node in ast.walk(ast.parse(member.file.read())) if isinstance(node, ast.Call)]
+            call = next(node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "Bible")
             text, starts = ast.literal_eval(call.args[1]), ast.literal_eval(call.args[2])
             titles = [ast.literal_eval(title) for title in call.args[5].values]
             chapters: dict[int, int] = {}

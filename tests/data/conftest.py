@@ -1,5 +1,6 @@
 """A package index of our own, served by a real HTTP server in a second thread."""
 
+import contextlib
 import hashlib
 import re
 import threading
@@ -13,7 +14,8 @@ class HttpIndex:
     """Pages and files that a test serves, what was asked for, and how the server misbehaves.
 
     ``pages`` maps a path to (content type, text), ``files`` a path to bytes. ``cut_after`` breaks the connection after
-    so many bytes, ``cuts`` times; ``ignore_range`` sends whole files whatever was asked for.
+    so many bytes, ``cuts`` times; ``hold_after`` stops sending files after so many until ``release``;
+    ``ignore_range`` sends whole files whatever was asked for.
     """
 
     def __init__(self) -> None:
@@ -22,8 +24,10 @@ class HttpIndex:
         self.requests: list[tuple[str, str | None]] = []
         self.cut_after = 0
         self.cuts = 0
+        self.hold_after = 0
         self.ignore_range = False
         self.url = ""
+        self._released = threading.Event()
 
     def add(self, project: str, filename: str, content: bytes, *, stated_hash: str | None = None) -> str:
         """Offers a file with its hash on the project's page; returns the hash of the content."""
@@ -33,6 +37,15 @@ class HttpIndex:
         kind, before = self.pages.get(f"/simple/{project}/", ("text/html", ""))
         self.pages[f"/simple/{project}/"] = (kind, before + page)
         return found
+
+    def hold(self) -> None:
+        """Waits for ``release``."""
+        self._released.wait(30)
+
+    def release(self) -> None:
+        """Lets held files go on, and holds no more."""
+        self.hold_after = 0
+        self._released.set()
 
     def file_requests(self) -> list[str | None]:
         """The Range headers of the requests for files, in order."""
@@ -72,7 +85,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path in index.files and index.cuts:
             index.cuts -= 1
             body = body[: index.cut_after]
-        self.wfile.write(body)
+        if self.path in index.files and index.hold_after:
+            self.wfile.write(body[: index.hold_after])
+            self.wfile.flush()
+            body = body[index.hold_after :]
+            index.hold()
+        with contextlib.suppress(ConnectionError):  # the client may have been killed
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass

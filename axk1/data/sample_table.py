@@ -103,7 +103,7 @@ class SampleTable:
         begins = np.cumsum(lengths) - lengths
         targets = 0
         for path, name, dtype in zip(self._paths, (TOKENS, LOSS_MASK), (self._dtype, np.dtype("u1")), strict=False):
-            values = np.memmap(path, dtype, mode="r")
+            values = np.memmap(path, dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)
             with open(folder / name, "wb") as file:
                 for first in range(0, len(chosen), _WRITE):
                     part = chosen[first : first + _WRITE]

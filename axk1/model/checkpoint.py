@@ -4,6 +4,7 @@
 stacked in memory and stored one by one, as vLLM and the released checkpoint have them.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from axk1.model.transformer import Transformer
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
+_AGAIN = "copy or download the folder again"
 
 
 def load_model(
@@ -45,6 +47,9 @@ def load_model(
     stored = {name: file for file in files for name in _names(file)}
     if dtype is None:
         dtype = _stored_dtype(stored)
+    beyond = f"model.layers.{config.num_hidden_layers}."
+    if config.num_nextn_predict_layers and not any(name.startswith(beyond) for name in stored):
+        config = dataclasses.replace(config, num_nextn_predict_layers=0)  # trained with the module, released without
     model = empty_model(config, dtype=dtype, device=device)
     views = dict(named_views(model))
     _check_names(path, views, stored, config)
@@ -139,15 +144,17 @@ def _weight_files(path: Path) -> list[Path]:
     index = path / WEIGHTS_INDEX
     if not index.exists():
         if not (path / WEIGHTS).exists():
-            raise CheckpointError(f"{str(path)!r} holds neither {WEIGHTS} nor {WEIGHTS_INDEX}")
+            raise CheckpointError(f"{str(path)!r} holds neither {WEIGHTS} nor {WEIGHTS_INDEX}", repair=_AGAIN)
         return [path / WEIGHTS]
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{str(index)!r} is corrupt: it holds no weight_map") from None
+        raise CheckpointError(f"{str(index)!r} is corrupt: it holds no weight_map", repair=_AGAIN) from None
     for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(f"{str(index)!r} is corrupt: {name!r} is no file name", repair=_AGAIN)
         if not (path / name).exists():
-            raise CheckpointError(f"{str(path)!r} lacks {name!r}, which its {WEIGHTS_INDEX} names")
+            raise CheckpointError(f"{str(path)!r} lacks {name!r}, which its {WEIGHTS_INDEX} names", repair=_AGAIN)
     return [path / name for name in names]
 
 
@@ -156,7 +163,7 @@ def _names(file: Path) -> list[str]:
         with safe_open(file, framework="pt") as tensors:
             return list(tensors.keys())
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{str(file)!r} is corrupt: {error}", repair="copy or download the file again") from None
+        raise CheckpointError(f"{str(file)!r} is corrupt: {error}", repair=_AGAIN) from None
 
 
 def _stored_dtype(stored: dict[str, Path]) -> torch.dtype:
@@ -171,7 +178,8 @@ def _check_names(path: Path, views: dict[str, Tensor], stored: dict[str, Path], 
     optional = {n for n in views if n.endswith("e_score_correction_bias")}
     optional |= {"lm_head.weight"} if config.tie_word_embeddings else set()
     missing = sorted(set(views) - set(stored) - optional)
-    unknown = sorted(n for n in set(stored) - set(views) if not _ignorable(n, config))
+    modules = {_layer(n) for n in stored if n.endswith(".eh_proj.weight")}
+    unknown = sorted(n for n in set(stored) - set(views) if not (_layer(n) in modules or _ignorable(n, config)))
     for problem, names in (("lack", missing), ("hold the unknown", unknown)):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -180,13 +188,16 @@ def _check_names(path: Path, views: dict[str, Tensor], stored: dict[str, Path], 
             )
 
 
+def _layer(name: str) -> str | None:
+    return name.split(".")[2] if name.startswith("model.layers.") else None
+
+
 def _ignorable(name: str, config: ModelConfig) -> bool:
     """Tensors that other programs store and the network does not need."""
-    layer = name.split(".")[2] if name.startswith("model.layers.") else ""
-    beyond = layer.isdigit() and int(layer) >= config.num_hidden_layers  # multi-token prediction, or its copies
-    unused = "post_mlp_layernorm" in name and layer.isdigit() and not config.sparse_layer(int(layer))
+    layer = _layer(name)
+    dense = layer is not None and layer.isdigit() and not config.sparse_layer(int(layer))
     tied = name == "lm_head.weight" and config.tie_word_embeddings
-    return beyond or unused or tied or name.endswith("rotary_emb.inv_freq")
+    return ("post_mlp_layernorm" in name and dense) or tied or name.endswith("rotary_emb.inv_freq")
 
 
 def _read_into(file: Path, views: dict[str, Tensor]) -> None:
@@ -199,9 +210,13 @@ def _read_into(file: Path, views: dict[str, Tensor]) -> None:
                         f"the weights do not fit config.json: {name} is {list(shape)} in {file.name}, "
                         f"but the config asks for {list(view.shape)}"
                     )
-                view.copy_(tensors.get_tensor(name))
+                tensor = tensors.get_tensor(name)
+                if not tensor.is_floating_point():
+                    kind = str(tensor.dtype).removeprefix("torch.")
+                    raise CheckpointError(f"{name} in {file.name} is {kind}; allowed: floating-point weights")
+                view.copy_(tensor)
     except SafetensorError as error:
-        raise CheckpointError(f"{str(file)!r} is corrupt: {error}", repair="copy or download the file again") from None
+        raise CheckpointError(f"{str(file)!r} is corrupt: {error}", repair=_AGAIN) from None
 
 
 def _save_shards(shards: list[dict[str, Tensor]], folder: Path) -> None:

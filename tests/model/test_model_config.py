@@ -47,6 +47,7 @@ VALID = {
     "eos_token_id": [1, 2],
     "bos_token_id": 1,
 }
+KEYS = [*VALID, "topk_method", "rope_scaling", "group_rule"]
 ANYTHING = st.one_of(
     st.none(),
     st.booleans(),
@@ -61,7 +62,7 @@ ANYTHING = st.one_of(
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     architecture=st.sampled_from(ARCHITECTURES),
-    changes=st.dictionaries(st.sampled_from([*VALID, "topk_method", "rope_scaling", "group_rule"]), ANYTHING, max_size=2),
+    changes=st.dictionaries(st.sampled_from(KEYS), ANYTHING, max_size=2),
     dropped=st.sets(st.sampled_from(list(VALID)), max_size=1),
 )
 def test_a_config_is_a_network_or_a_checkpoint_error(architecture, changes, dropped):

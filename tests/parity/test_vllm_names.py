@@ -25,6 +25,8 @@ GEOMETRY = {
     "n_routed_experts": 6,
     "num_experts_per_tok": 2,
     "first_k_dense_replace": 2,
+    "n_group": 1,
+    "topk_group": 1,
 }
 
 

@@ -113,6 +113,15 @@ def human(number: float | None) -> str:
     return f"{number:.0f}" if number >= 100 or number == int(number) else f"{number:.2f}"
 
 
+def si(number: float, unit: str) -> str:
+    """A quantity with a decimal prefix: 512 B, 2.95 MB, 34.6 GFLOP."""
+    prefixes = ("", "k", "M", "G", "T", "P", "E")
+    step = 0
+    while abs(number) >= 999.5 and step < len(prefixes) - 1:
+        number, step = number / 1000, step + 1
+    return f"{number:.3g} {prefixes[step]}{unit}"
+
+
 def duration(seconds: float) -> str:
     """A time span for people: 0.4 s, 42 s, 3 min 05 s, 2 h 07 min."""
     if seconds < 60:

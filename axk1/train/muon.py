@@ -74,6 +74,16 @@ class Muon(torch.optim.Optimizer):
                 self._update(params, group)
         return loss
 
+    def flops(self) -> float:
+        """Floating-point operations of the products of one step."""
+        total = 0.0
+        for group in self.param_groups:
+            for param in group["params"]:
+                count, height, width = _slices(param, group["matrices_per_slice"]).shape
+                rows, columns = min(height, width), max(height, width)
+                total += group["steps"] * count * (4 * rows * rows * columns + 2 * rows**3)
+        return total
+
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         for param in params:
             if "momentum_buffer" not in self.state[param]:

@@ -2,16 +2,19 @@
 
 import torch
 
-from axk1.core.progress import duration, human
+from axk1.core.progress import duration, human, si
 from axk1.data.packing import PackedBatches
 from axk1.model.config import ModelConfig
 from axk1.model.inspect import inspect_model
+from axk1.model.transformer import Transformer
 from axk1.train.config import TrainConfig
 from axk1.train.material import Material
+from axk1.train.muon import Muon
+from axk1.train.optimizers import build_optimizers
 from axk1.train.parallel.processes import Processes
 from axk1.train.precision import matmul_rate
 
-UTILISATION = 0.3
+UTILISATION = 0.35
 """Share of the rate of a large matrix product that a training step reaches, for the expected time."""
 
 
@@ -38,7 +41,7 @@ def plan(
         "optimizer": _optimizer(config),
         "device": _device(device, processes, precision),
         "memory": _memory(config, material.model_config, model.total, processes),
-        "time": _time(model.flops_training * places, processes, device, precision),
+        "time": _time(model.flops_training * places + _optimizer_flops(config, material), processes, device, precision),
     }
 
 
@@ -48,6 +51,16 @@ def _optimizer(config: TrainConfig) -> str:
     if optim.name == "muon" and optim.muon_lr is not None:
         rates += f" (hidden matrices {optim.muon_lr:g})"
     return f"{optim.name}, learning rate {rates}, {optim.schedule}"
+
+
+def _optimizer_flops(config: TrainConfig, material: Material) -> float:
+    """What Muon's products cost over the run; AdamW makes none."""
+    if config.optim.name != "muon":
+        return 0.0
+    with torch.device("meta"):
+        model = Transformer(material.model_config)
+    optimizers = build_optimizers(model, config.optim)
+    return config.total_steps * sum(optimizer.flops() for optimizer in optimizers if isinstance(optimizer, Muon))
 
 
 def _device(device: torch.device, processes: Processes, precision: str) -> str:
@@ -62,8 +75,8 @@ def _memory(config: TrainConfig, model: ModelConfig, parameters: int, processes:
     fixed = 4 * parameters * (2 + means) / processes.world_size
     tokens = config.tokens_per_step // (processes.world_size * config.micro_batches)
     activations = tokens * model.num_hidden_layers * _bytes_per_token_and_layer(model)
-    return (f"about {human(fixed + activations)}B per process "
-            f"({human(fixed)}B weights, gradients and optimizer, {human(activations)}B activations)")  # fmt: skip
+    return (f"about {si(fixed + activations, 'B')} per process "
+            f"({si(fixed, 'B')} weights, gradients and optimizer, {si(activations, 'B')} activations)")  # fmt: skip
 
 
 def _bytes_per_token_and_layer(model: ModelConfig) -> int:
@@ -78,5 +91,5 @@ def _bytes_per_token_and_layer(model: ModelConfig) -> int:
 def _time(flops: float, processes: Processes, device: torch.device, precision: str) -> str:
     rate = matmul_rate(torch.bfloat16 if precision == "bf16" else torch.float32, device)
     seconds = flops / (rate * UTILISATION * processes.world_size)
-    return (f"about {duration(seconds)} ({human(flops)}FLOP at {UTILISATION:.0%} of the {human(rate)}FLOP/s "
+    return (f"about {duration(seconds)} ({si(flops, 'FLOP')} at {UTILISATION:.0%} of the {si(rate, 'FLOP/s')} "
             "that a matrix product reaches here)")  # fmt: skip

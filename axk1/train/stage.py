@@ -61,6 +61,7 @@ def run_stage(
         title: the name of the stage, for plan and progress.
         next_command: printed at the end.
         model: makes the starting network; by default what ``config.model`` says.
+        narrow: leaves out samples that cannot be trained on.
         extra_inputs: content hashes of further inputs, by role.
         dry_run: stop after the plan.
 
@@ -78,7 +79,7 @@ def run_stage(
         run.show_plan()
         if dry_run:
             return config.output
-        if is_current(config.output, kind="checkpoint", config=to_dict(config), inputs=material.inputs):
+        if run.is_current():
             run.state.discard()
             run.say(f"{config.output} is up to date")
         else:
@@ -112,6 +113,11 @@ class _Run:
         self.state = TrainingState.beside(config.output, processes)
         started_with = (self.state.identity() or {}).get("precision")
         self.precision = started_with or self._agreed(choose_precision(config.precision, self.device))
+
+    def is_current(self) -> bool:
+        """Whether the output has been made from this config and these inputs already."""
+        inputs = self.material.inputs
+        return is_current(self.config.output, kind="checkpoint", config=to_dict(self.config), inputs=inputs)
 
     def show_plan(self) -> None:
         """Prints what will be done."""
@@ -157,6 +163,8 @@ class _Run:
 
     def _output_note(self) -> str:
         output, step = self.config.output, self.state.latest_step()
+        if self.is_current():
+            return f"{output} (up to date)"
         if step is not None:
             return f"{output} (resumes after step {step:,})"
         return f"{output} (replaces what is there)" if output.exists() else str(output)

@@ -168,8 +168,8 @@ class Trainer:
         self.state.save(self.totals.step, self.model, self._optimizers, vars(self.totals))
         if asked:
             where = f"after step {self.totals.step} of {self.config.total_steps}"
-            message = f"stopped {where}; the training state is saved in {str(self.state.folder)!r}"
-            raise Interrupted(message, signal=stop.signal or signal.SIGTERM, repair=f"to go on: {self.resume_command}")
+            message = f"stopped {where}; the training state is saved in {str(self.state.folder)!r} and will be taken up"
+            raise Interrupted(message, signal=stop.signal or signal.SIGTERM, repair=self.resume_command)
         self._saved_at = time.perf_counter()
         return self._saved_at - begin
 

@@ -68,4 +68,5 @@ def _group(params: list[Tensor], lr: float, weight_decay: float) -> dict[str, ob
 
 def _adamw(groups: list[dict[str, object]], config: OptimizerConfig) -> list[torch.optim.Optimizer]:
     groups = [group for group in groups if group["params"]]
-    return [torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)]
+    options = {"lr": config.lr, "betas": config.betas, "eps": config.eps, "fused": True}
+    return [torch.optim.AdamW(groups, **options)] if groups else []

@@ -26,7 +26,7 @@ from axk1.train.precision import choose_device, choose_precision, matmul_rate
 
 CHUNK_ROWS = 1 << 16
 """Records of a chunk, which is what a kill can cost."""
-UTILISATION = 0.3
+UTILISATION = 0.5
 """Share of the rate of a large matrix product that scoring reaches, for the expected time."""
 
 
@@ -48,7 +48,7 @@ class CacheConfig:
     """Tokens stored at each position, four bytes each (six beyond a vocabulary of 65,536)."""
     temperature: float = 1.0
     """What the teacher's logits are divided by; a student must be taught at the same temperature."""
-    batch_tokens: int = 4096
+    batch_tokens: int = 8192
     """Tokens that go through the teacher at once; changes the speed and the memory, not the cache."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the teacher's blocks; ``auto`` is bf16 on a GPU, and on a CPU where it measures faster."""

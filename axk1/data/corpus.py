@@ -42,9 +42,9 @@ class Corpus:
     removed: list[tuple[Document, str]]
 
 
-def collect(documents: Iterable[Document], source: Source, seed: int) -> Collected:
-    """Splits a source's documents into training and held-out and draws a sample of each."""
-    train = Sample(max_bytes=source.max_bytes)
+def collect(documents: Iterable[Document], source: Source, seed: int, *, max_bytes: int | None = None) -> Collected:
+    """Splits a source's documents into training and held-out and draws a sample of each, for training of max_bytes."""
+    train = Sample(max_bytes=max_bytes)
     heldout = Sample(max_documents=source.heldout_documents)
     count = size = 0
     for document in documents:

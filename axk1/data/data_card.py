@@ -1,11 +1,56 @@
-"""The data card: what an artifact of documents holds, where it comes from and under which licences, for a person."""
+"""What an artifact of documents holds: as numbers for the manifest, and as a card for a person."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from axk1.data.corpus import Collected, Corpus, count_reasons
+from axk1.data.document import Document
 from axk1.data.sources import Source
 
 _LANGUAGES = {"ko": "Korean", "en": "English", "ja": "Japanese", "zh": "Chinese", "es": "Spanish", "code": "Code"}
+
+
+def count(sources: Sequence[Source], collected: Sequence[Collected], corpus: Corpus) -> dict[str, Any]:
+    """Documents and bytes: in all, per source and per language; the counts of the manifest."""
+    per_source = {}
+    for source, part in zip(sources, collected, strict=True):
+
+        def own(documents: Sequence[Document], source: Source = source) -> list[Document]:
+            return [d for d in documents if (d.source, d.language) == (source.label, source.language)]
+
+        removed = [item for item in corpus.removed if own([item[0]])]
+        per_source[source.key] = {
+            "read": dict(zip(("documents", "bytes"), part.read, strict=True)),
+            "not_drawn": dict(zip(("documents", "bytes"), part.not_drawn, strict=True)),
+            "train": _size(own(corpus.train)),
+            "heldout": _size(own(corpus.heldout)),
+            "removed": count_reasons(removed),
+        }
+    return {
+        "train": _size(corpus.train),
+        "heldout": _size(corpus.heldout),
+        "removed": _size([document for document, _ in corpus.removed]) | {"reasons": count_reasons(corpus.removed)},
+        "sources": per_source,
+        "languages": _count_languages(sources, per_source, corpus),
+    }
+
+
+def _count_languages(sources: Sequence[Source], per_source: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+    """Per language how much there is, and the largest source's share of it, of the kept and of all that was read."""
+    languages = {}
+    for language in dict.fromkeys(source.language for source in sources):
+        keys = [source.key for source in sources if source.language == language]
+        kept = {key: per_source[key]["train"]["bytes"] for key in keys}
+        read = {key: per_source[key]["read"]["bytes"] for key in keys}
+        largest = max(keys, key=lambda key: (kept[key], key))
+        languages[language] = {
+            "train": _size([d for d in corpus.train if d.language == language]),
+            "heldout": _size([d for d in corpus.heldout if d.language == language]),
+            "largest_source": largest,
+            "largest_share": kept[largest] / max(sum(kept.values()), 1),
+            "largest_share_available": read[largest] / max(sum(read.values()), 1),
+        }
+    return languages
 
 
 def data_card(title: str, description: str, sources: Sequence[Source], counts: Mapping[str, Any]) -> str:
@@ -15,7 +60,7 @@ def data_card(title: str, description: str, sources: Sequence[Source], counts: M
         title: its heading.
         description: what the recipe says about the data.
         sources: the recipe's sources.
-        counts: the manifest's counts, as ``build_documents`` makes them.
+        counts: what ``count`` found.
     """
     return "\n".join(
         [
@@ -89,3 +134,7 @@ def _removal_rows(sources: Sequence[Source], counts: Mapping[str, Any]) -> list[
 
 def _amount(part: Mapping[str, int]) -> str:
     return f"{part['documents']:,} ({part['bytes'] / 1e6:,.2f} MB)"
+
+
+def _size(documents: Sequence[Document]) -> dict[str, int]:
+    return {"documents": len(documents), "bytes": sum(document.bytes for document in documents)}

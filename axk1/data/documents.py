@@ -11,20 +11,20 @@ import dataclasses
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import tyro
 from datatrove.io import get_datafolder
 
 from axk1.core.artifact import building, is_current, write_manifest
 from axk1.core.config import require, to_dict
 from axk1.core.errors import SourceError
 from axk1.core.progress import console, duration, human, print_next, print_plan, progress
-from axk1.data.corpus import Collected, Corpus, clean, collect, count_reasons
-from axk1.data.data_card import data_card
+from axk1.data.corpus import Collected, Corpus, clean, collect
+from axk1.data.data_card import count, data_card
 from axk1.data.deduplicate import DeduplicateConfig
-from axk1.data.document import Document, write_documents
+from axk1.data.document import write_documents
 from axk1.data.download import cache_folder, cached_file, fetch_file
 from axk1.data.filters import FilterConfig
 from axk1.data.package_index import PackageIndex
@@ -38,21 +38,25 @@ class DocumentsConfig:
 
     output: Path
     """The artifact to write."""
-    source: tuple[Source, ...]
+    source: Annotated[tuple[Source, ...], tyro.conf.Suppress]
     """The sources, [[source]] tables in the recipe; of duplicates the one in the earlier source stays."""
     title: str = "Documents"
     """The heading of the data card."""
-    description: str = ""
+    description: Annotated[str, tyro.conf.Suppress] = ""
     """What the data card says first."""
     filters: FilterConfig = dataclasses.field(default_factory=FilterConfig)
     """Which documents are not fit to learn from."""
     deduplicate: DeduplicateConfig = dataclasses.field(default_factory=DeduplicateConfig)
     """What counts as a duplicate."""
+    max_bytes_per_source: int | None = None
+    """Keep at most so many bytes of each source for training, whatever its own max_bytes; for a quick try."""
     seed: int = 0
     """Another seed draws other samples and another held-out part."""
 
     def __post_init__(self) -> None:
         require(bool(self.source), "source", [], "at least one [[source]] table")
+        limit = self.max_bytes_per_source
+        require(limit is None or limit >= 0, "max_bytes_per_source", limit, "0 or more")
         twice = [key for key, count in Counter(source.key for source in self.source).items() if count > 1]
         require(not twice, "source", ", ".join(twice), "each name, subset and language once; use include for the files")
 
@@ -107,10 +111,15 @@ def _plan(config: DocumentsConfig, archives: dict[str, Path | None]) -> dict[str
             if not files:
                 raise SourceError(f"{source.key}: {source.path!r} holds no such file", repair="correct path or include")
             rows[source.key] = f"{len(files)} files in {source.path}"
-        if source.max_bytes is not None:
-            rows[source.key] += f"; keeps {_megabytes(source.max_bytes)}"
+        if (max_bytes := _max_bytes(config, source)) is not None:
+            rows[source.key] += f"; keeps {_megabytes(max_bytes)}"
     rows["to download"] = f"{len(missing)} files, {_megabytes(sum(missing.values()))}, into {cache_folder()}"
     return rows
+
+
+def _max_bytes(config: DocumentsConfig, source: Source) -> int | None:
+    limits = [limit for limit in (config.max_bytes_per_source, source.max_bytes) if limit is not None]
+    return min(limits, default=None)
 
 
 def _identity(source: Source) -> str:
@@ -137,7 +146,8 @@ def _collect_all(config: DocumentsConfig, archives: dict[str, Path | None]) -> l
     collected = []
     with progress("reading", total=len(config.source), unit="sources") as meter:
         for source in config.source:
-            part = collect(read_source(source, archives.get(source.sha256)), source, config.seed)
+            max_bytes = _max_bytes(config, source)
+            part = collect(read_source(source, archives.get(source.sha256)), source, config.seed, max_bytes=max_bytes)
             if not part.read[0]:
                 raise SourceError(f"{source.key} holds no documents", repair="correct its include patterns")
             collected.append(part)
@@ -146,7 +156,7 @@ def _collect_all(config: DocumentsConfig, archives: dict[str, Path | None]) -> l
 
 
 def _write(config: DocumentsConfig, collected: list[Collected], corpus: Corpus, inputs: dict[str, str]) -> None:
-    counts = _counts(config.source, collected, corpus)
+    counts = count(config.source, collected, corpus)
     licences = {source.key: f"{source.licence}; {source.attribution}" for source in config.source}
     with building(config.output) as folder:
         write_documents(folder / "train.jsonl.gz", corpus.train)
@@ -160,52 +170,5 @@ def _write(config: DocumentsConfig, collected: list[Collected], corpus: Corpus, 
         )
 
 
-def _counts(sources: Sequence[Source], collected: Sequence[Collected], corpus: Corpus) -> dict[str, Any]:
-    """Documents and bytes: in all, per source and per language."""
-    per_source = {}
-    for source, part in zip(sources, collected, strict=True):
-
-        def own(documents: Sequence[Document], source: Source = source) -> list[Document]:
-            return [d for d in documents if (d.source, d.language) == (source.label, source.language)]
-
-        removed = [item for item in corpus.removed if own([item[0]])]
-        per_source[source.key] = {
-            "read": dict(zip(("documents", "bytes"), part.read, strict=True)),
-            "not_drawn": dict(zip(("documents", "bytes"), part.not_drawn, strict=True)),
-            "train": _amount(own(corpus.train)),
-            "heldout": _amount(own(corpus.heldout)),
-            "removed": count_reasons(removed),
-        }
-    return {
-        "train": _amount(corpus.train),
-        "heldout": _amount(corpus.heldout),
-        "removed": _amount([document for document, _ in corpus.removed]) | {"reasons": count_reasons(corpus.removed)},
-        "sources": per_source,
-        "languages": _languages(sources, per_source, corpus),
-    }
-
-
-def _languages(sources: Sequence[Source], per_source: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
-    """Per language how much there is, and the largest source's share of it, of the kept and of all that was read."""
-    languages = {}
-    for language in dict.fromkeys(source.language for source in sources):
-        keys = [source.key for source in sources if source.language == language]
-        kept = {key: per_source[key]["train"]["bytes"] for key in keys}
-        read = {key: per_source[key]["read"]["bytes"] for key in keys}
-        largest = max(keys, key=lambda key: (kept[key], key))
-        languages[language] = {
-            "train": _amount([d for d in corpus.train if d.language == language]),
-            "heldout": _amount([d for d in corpus.heldout if d.language == language]),
-            "largest_source": largest,
-            "largest_share": kept[largest] / max(sum(kept.values()), 1),
-            "largest_share_available": read[largest] / max(sum(read.values()), 1),
-        }
-    return languages
-
-
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
-
-
-def _amount(documents: Sequence[Document]) -> dict[str, int]:
-    return {"documents": len(documents), "bytes": sum(document.bytes for document in documents)}

@@ -28,17 +28,9 @@ def cache_folder() -> Path:
 
 
 def cached_file(name: str, version: str, *, sha256: str, file_type: FileType = "sdist") -> Path | None:
-    """The file of a release in the cache, if it is there and its hash is right; a corrupt one is deleted."""
-    folder = cache_folder()
-    if not folder.is_dir():
-        return None
-    for path in sorted(folder.iterdir()):
-        if is_release(path.name, name, version, file_type):
-            if sha256_file(path) == sha256:
-                return path
-            console.print(f"{path} does not match its pinned hash; it is deleted")
-            path.unlink(missing_ok=True)
-    return None
+    """The file of a release in the cache, if it is there and its hash is right."""
+    found = _cached_files(name, version, file_type)
+    return next((path for path in found if sha256_file(path) == sha256), None)
 
 
 def fetch_file(
@@ -72,6 +64,9 @@ def fetch_file(
         path = cached_file(name, version, sha256=sha256, file_type=file_type)
         if path is not None:
             return path
+        for corrupt in _cached_files(name, version, file_type):
+            console.print(f"{corrupt} does not have its pinned hash; it is fetched again")
+            corrupt.unlink()
         index = index or PackageIndex()
         links, reasons = index.links(name, version, file_type)
         for link in links:
@@ -83,6 +78,12 @@ def fetch_file(
         f"{name} {version} cannot be had: {'; '.join(reasons) or 'pip is configured to look nowhere (no-index)'}",
         repair=f"mend the network or pip's settings (python -m pip config list), or put the file into {folder}",
     )
+
+
+def _cached_files(name: str, version: str, file_type: FileType) -> list[Path]:
+    folder = cache_folder()
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in files if is_release(path.name, name, version, file_type)]
 
 
 def _fetch(index: PackageIndex, link: Link, target: Path, sha256: str, size: int | None) -> Path:

@@ -1,4 +1,17 @@
-"""What a recipe says about a source of documents: a ``[[source]]`` table of the documents recipe."""
+"""What a recipe says about a source of documents: a ``[[source]]`` table of the documents recipe.
+
+    [[source]]                                  [[source]]
+    kind = "huggingface"                        kind = "parquet"
+    name = "HuggingFaceFW/fineweb-2"            name = "court decisions"
+    subset = "kor_Hang"                         path = "s3://bucket/decisions"
+    version = "main"    # or a commit           include = ["*.parquet"]
+    language = "ko"                             template = "{title}\\n\\n{body}"
+    licence = "ODC-By 1.0"                      language = "ko"
+    attribution = "Hugging Face, FineWeb2"      licence = "not protected (Korean Copyright Act, article 7)"
+    limit = 1_000_000                           attribution = "Supreme Court of Korea"
+
+Licences are the user's to check: they go into the manifest and the data card as they stand here.
+"""
 
 import dataclasses
 import re

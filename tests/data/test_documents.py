@@ -183,6 +183,9 @@ def test_caps_draw_a_part_and_say_so(recipe):
     bills = artifact.read_manifest(folder).counts["sources"]["bills (ko)"]
     assert 5_000 < bills["train"]["bytes"] <= 10_000
     assert bills["heldout"]["documents"] <= 3
+    assert build(recipe | {"max_bytes_per_source": 5_000}) == folder
+    counts = artifact.read_manifest(folder).counts["sources"]
+    assert all(0 < part["train"]["bytes"] <= 5_000 for part in counts.values())
     assert bills["not_drawn"]["documents"] == 60 - 3 - bills["train"]["documents"] - bills["removed"].get(
         "near-duplicate", 0
     )

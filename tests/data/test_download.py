@@ -50,8 +50,15 @@ def test_a_corrupt_file_in_the_cache_is_deleted_and_fetched_again(http_index, ca
     http_index.add("demo", "demo-1.0.tar.gz", CONTENT)
     fetch(http_index).write_bytes(CONTENT[:-1] + b"?")
     assert cached_file("demo", "1.0", sha256=HASH) is None
-    assert not (cache / "demo-1.0.tar.gz").exists()
     assert fetch(http_index).read_bytes() == CONTENT
+
+
+def test_a_corrupt_file_in_the_cache_is_deleted_even_when_no_other_can_be_had(http_index, cache):
+    cache.mkdir(parents=True)
+    (cache / "demo-1.0.tar.gz").write_bytes(b"corrupt")
+    with pytest.raises(SourceError, match="cannot be had"):
+        fetch(http_index)
+    assert not (cache / "demo-1.0.tar.gz").exists()
 
 
 def test_a_wrong_hash_is_fetched_once_more_and_then_an_error_that_leaves_nothing(http_index, cache):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gguf import GGUFReader, dequantize
 
-from axk1.core.errors import AXK1Error, CheckpointError, ConfigError
+from axk1.core.errors import CheckpointError
 from axk1.model.config import ModelConfig
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
@@ -32,7 +32,7 @@ _BLOCK = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_UNREADABLE = (ValueError, IndexError, KeyError, OverflowError, OSError, TypeError)
+_UNREADABLE = (ValueError, IndexError, KeyError, OverflowError, OSError, TypeError, RecursionError)
 
 
 class _Reader(GGUFReader):
@@ -64,16 +64,16 @@ class GgufFile:
             raise CheckpointError(f"{str(path)!r} does not exist") from None
         except _UNREADABLE as error:
             raise CheckpointError(f"{path.name!r} is not a whole GGUF file: {error}", repair="fetch it again") from None
-        self.architecture = self.metadata.get("general.architecture")
+        self.architecture = str(self.metadata.get("general.architecture"))
         if self.architecture not in ARCHITECTURES:
             allowed = ", ".join(map(repr, ARCHITECTURES))
             raise CheckpointError(f"general.architecture = {self.architecture!r} is not supported; allowed: {allowed}")
         self._quantised = {tensor.name: tensor for tensor in self._reader.tensors}
         self.bytes = sum(tensor.n_bytes for tensor in self._reader.tensors)
         self.parameters = sum(tensor.n_elements for tensor in self._reader.tensors)
-        self.tensor_count = len(self._quantised)
         self.config = self._config()
         self._check_names()
+        self.shapes = {hugging_face_name(name): t.shape.tolist()[::-1] for name, t in self._quantised.items()}
 
     def get(self, key: str, default: Any = None) -> Any:
         """A value under the architecture's own prefix, for example ``block_count``."""
@@ -101,24 +101,29 @@ class GgufFile:
         return unpermute(array, heads)
 
     def _config(self) -> ModelConfig:
+        self._refuse_unsupported()
         try:
             return ModelConfig.from_hf(self._hf_values())
-        except ConfigError as error:
+        except CheckpointError as error:
             raise CheckpointError(f"{self.path.name!r}: {error.message}") from None
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, AXK1Error):
-                raise
-            raise CheckpointError(f"{self.path.name!r} lacks or garbles a field of its geometry: {error}") from None
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+            raise CheckpointError(f"{self.path.name!r} garbles a field of its geometry: {error}") from None
 
-    def _hf_values(self) -> dict[str, Any]:
+    def _refuse_unsupported(self) -> None:
         for key in ("expert_count", "attention.sliding_window"):
             if self.get(key):
                 raise CheckpointError(f"{self.architecture}.{key} = {self.get(key)} is not supported; allowed: 0")
         if "rope_freqs.weight" in self._quantised:
             raise CheckpointError(f"tensor 'rope_freqs.weight' of {self.path.name!r} (Llama 3.1) is not supported")
+        # The block count is held against the tensors before anything of that many layers is built.
+        for name in ("token_embd.weight", f"blk.{self._required('block_count') - 1}.attn_norm.weight"):
+            if name not in self._quantised:
+                raise CheckpointError(f"{self.path.name!r} lacks tensor {name!r}", repair="fetch it again")
+
+    def _hf_values(self) -> dict[str, Any]:
         heads = int(self._required("attention.head_count"))
         hidden = int(self._required("embedding_length"))
-        values = {
+        return {
             "architectures": [ARCHITECTURES[self.architecture]],
             "vocab_size": int(self._quantised["token_embd.weight"].shape[1]),
             "hidden_size": hidden,
@@ -136,7 +141,6 @@ class GgufFile:
             "eos_token_id": self._end_tokens(),
             "pad_token_id": self._token_id("padding"),
         }
-        return values
 
     def _token_id(self, role: str) -> int | None:
         return self.metadata.get(f"tokenizer.ggml.{role}_token_id")

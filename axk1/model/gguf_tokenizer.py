@@ -92,17 +92,24 @@ def special_tokens(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def save_tokenizer(metadata: Mapping[str, Any], folder: Path, *, model_max_length: int) -> None:
-    """Writes ``tokenizer.json``, ``tokenizer_config.json`` and, where the file has one, ``chat_template.jinja``."""
-    build_tokenizer(metadata).save(str(folder / "tokenizer.json"))
-    values = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": model_max_length,
-        "clean_up_tokenization_spaces": False,
-        **special_tokens(metadata),
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", "utf-8")
-    if template := metadata.get("tokenizer.chat_template"):
-        (folder / "chat_template.jinja").write_text(template, "utf-8")
+    """Writes ``tokenizer.json``, ``tokenizer_config.json`` and, where the file has one, ``chat_template.jinja``.
+
+    Raises:
+        CheckpointError: as ``build_tokenizer``.
+    """
+    try:
+        build_tokenizer(metadata).save(str(folder / "tokenizer.json"))
+        values = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": model_max_length,
+            "clean_up_tokenization_spaces": False,
+            **special_tokens(metadata),
+        }
+        (folder / "tokenizer_config.json").write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", "utf-8")
+        if template := metadata.get("tokenizer.chat_template"):
+            (folder / "chat_template.jinja").write_text(template, "utf-8")
+    except (TypeError, ValueError, LookupError, AttributeError) as error:  # a value of another type than it should be
+        raise CheckpointError(f"a tokenizer.* field is garbled: {error}") from None
 
 
 def _tokens(metadata: Mapping[str, Any]) -> tuple[list[str], list[int]]:

@@ -24,6 +24,7 @@ from axk1.core.progress import human, print_next, print_plan, progress
 from axk1.model.checkpoint import empty_model, named_views, save_model
 from axk1.model.gguf_file import GgufFile
 from axk1.model.gguf_tokenizer import save_tokenizer
+from axk1.model.transformer import Transformer
 
 _ARCHIVES = (".whl", ".zip")
 
@@ -123,19 +124,25 @@ def _name(file: GgufFile) -> str:
 
 def _write(file: GgufFile, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     save_tokenizer(file.metadata, folder, model_max_length=file.config.max_position_embeddings)
+    _check_shapes(file)
     model = empty_model(file.config, dtype=dtype)
     views = dict(named_views(model))
     with progress("dequantise", total=file.bytes, unit="B") as meter, torch.no_grad():
         for name, array, size in file.tensors():
-            view = views.pop(name)
-            if array.shape != tuple(view.shape):
-                raise CheckpointError(
-                    f"the weights of {file.path.name!r} do not fit its metadata: {name} is {list(array.shape)}, "
-                    f"but the metadata asks for {list(view.shape)}"
-                )
-            view.copy_(torch.from_numpy(array))
+            views[name].copy_(torch.from_numpy(array))
             meter.advance(size)
-    if views:
-        raise CheckpointError(f"{file.path.name!r} lacks the tensor for {min(views)!r}", repair="fetch it again")
     save_model(model, folder)
-    return {"parameters": file.parameters, "tensors": file.tensor_count}
+    return {"parameters": file.parameters, "tensors": len(file.shapes)}
+
+
+def _check_shapes(file: GgufFile) -> None:
+    """Holds the tensors against the network that the metadata describes, before any of it is allocated."""
+    with torch.device("meta"):
+        views = {name: list(view.shape) for name, view in named_views(Transformer(file.config))}
+    for name in sorted(views | file.shapes):
+        stored, asked = file.shapes.get(name), views.get(name)
+        if stored != asked:
+            raise CheckpointError(
+                f"the weights of {file.path.name!r} do not fit its metadata: {name} is {stored or 'missing'}, "
+                f"but the metadata asks for {asked or 'no such weight'}"
+            )

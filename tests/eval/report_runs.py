@@ -16,6 +16,7 @@ TEACHER = ModelConfig(
     q_lora_rank=96, kv_lora_rank=64, qk_nope_head_dim=32, qk_rope_head_dim=16, v_head_dim=32,
     n_routed_experts=8, num_experts_per_tok=2, moe_intermediate_size=256, max_position_embeddings=1024,
 )  # fmt: skip
+MODES = ("think", "no_think")
 STUDENT = ModelConfig(
     architecture="Qwen3ForCausalLM", vocab_size=4096, hidden_size=128, num_hidden_layers=4, num_attention_heads=4,
     num_key_value_heads=2, head_dim=32, intermediate_size=384, max_position_embeddings=1024, tie_word_embeddings=True,
@@ -80,11 +81,9 @@ def write_shared(run: Path) -> None:
             "korean-assembly-bills": "CC BY 4.0; National Assembly of the Republic of Korea",
             "fastapi-docs": "MIT; Sebastián Ramírez",
         }
-        sources = {
-            "korean-assembly-bills": {"documents": 56_000, "bytes": 81_200_000},
-            "fastapi-docs": {"documents": 78},
-        }
-        counts = {"documents": 56_078, "removed": 4_021, "sources": sources}
+        kept = {"train": {"documents": 5161, "bytes": 7_884_814}, "heldout": {"documents": 300, "bytes": 430_355}}
+        sources = {"korean-assembly-bills": {**kept, "removed": {"near-duplicate": 84}}, "fastapi-docs": kept}
+        counts = {"train": {"documents": 7709, "bytes": 20_683_312}, "sources": sources}
         write_manifest(folder, kind="documents", counts=counts, licences=licences)
     with building(run / "conversations") as folder:
         counts = {"conversations": 20_000, "by_task": {"chain_sum": 2000}}
@@ -105,3 +104,74 @@ def write_models(folder: Path, *, seed: int = 0, steps: int = 600) -> None:
     log = {"steps": steps, "start": 8.3, "seed": seed + 2}
     write_checkpoint(folder / "student", STUDENT, floor=2.62, kl=(3.1, 0.32), **log)
     write_checkpoint(folder / "control", STUDENT, floor=2.71, kl=(3.1, 0.47), **log)
+
+
+TASKS = ("chain_sum", "gcd", "spell_backward")
+
+
+def write_scores(folder: Path, *, bits: dict[str, float], right: float, seed: int = 0) -> None:
+    """A scores artifact: held-out documents at about ``bits`` per byte, problems answered right at the rate ``right``.
+
+    Documents and problems depend on the seed alone, so the models of a seed are measured on the same ones.
+    """
+    samples: dict[str, list[dict[str, Any]]] = {}
+    for language, level in bits.items():
+        lines = []
+        for i in range(40):
+            hard = random.Random(f"{language} {seed} {i}").gauss(0, 0.2)
+            size = 400 + 10 * i
+            line = {
+                "doc_id": f"{language}-{i}",
+                "doc": {"source": "s", "language": language},
+                "bits": (level + hard) * size,
+            }
+            lines.append(line | {"bytes": size, "tokens": size // 3, "metrics": ["bits_per_byte"]})
+        samples[f"heldout_{language}"] = lines
+    for task in TASKS:
+        samples[f"reasoning_{task}"] = [_answer(task, i, mode, right, seed) for mode in MODES for i in range(40)]
+    with building(folder) as temporary:
+        results = {"results": {}, "configs": {task: {"task": task} for task in samples}, "model_name": folder.name}
+        (temporary / "results.json").write_text(json.dumps(results), encoding="utf-8")
+        for task, lines in samples.items():
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            (temporary / f"samples_{task}.jsonl").write_text(text, encoding="utf-8")
+        write_manifest(temporary, kind="scores", counts={"samples": sum(map(len, samples.values())), "seconds": 12.5})
+
+
+def _answer(task: str, i: int, mode: str, right: float, seed: int) -> dict[str, Any]:
+    luck, target = random.Random(f"{task} {seed} {i} {mode}").random(), str(17 + i)
+    correct = luck < right
+    answer = target if correct else "13"
+    thought = f"{i} + 17 = {answer}\n</think>\n\n" if mode == "think" else ""
+    language = ("ko", "en")[i % 2]
+    question = f"{i} 더하기 17은?" if language == "ko" else f"What is {i} plus 17?"
+    doc = {"problem": f"{task}:{i}", "task": task, "language": language, "mode": mode, "question": question}
+    return {
+        "doc_id": f"{task}/{i}/{language}/{mode}", "doc": doc, "target": target, "resps": [[thought + answer]],
+        "filtered_resps": [answer], "metrics": ["exact_match"], "exact_match": float(correct), "score": float(correct),
+        "completion_tokens": 9, "finish_reason": "stop",
+    }  # fmt: skip
+
+
+LEVELS = {
+    "teacher": ({"ko": 1.765, "en": 2.11}, 0.85),
+    "student": ({"ko": 1.829, "en": 2.24}, 0.60),
+    "control": ({"ko": 1.907, "en": 2.33}, 0.35),
+}
+"""Bits per byte and share of right answers of a run in which teaching works."""
+
+
+def write_run(
+    run: Path, *, seeds: int = 1, levels: dict[str, tuple[dict[str, float], float]] | None = None, steps: int = 600
+) -> Path:
+    """A whole run as the chain leaves it: the first seed in the folder, further ones in ``seed-1`` and so on."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_shared(run)
+    for seed in range(seeds):
+        folder = run / f"seed-{seed}" if seed else run
+        write_models(folder, seed=10 * seed, steps=steps)
+        for role, (bits, right) in (levels or LEVELS).items():
+            moved = {language: value + 0.003 * seed for language, value in bits.items()}
+            write_scores(folder / "scores" / role, bits=moved, right=right + 0.02 * seed, seed=seed)
+    (run / "chain.json").write_text(json.dumps({"Documents": {"seconds": 61.0}, "Tokenizer": {"seconds": 12.5}}))
+    return run

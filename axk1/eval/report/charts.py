@@ -297,7 +297,7 @@ def _cell(ratio: float, x: float, y: float, width: float, height: float) -> list
         "rect", x=x + 0.7, y=y + 0.7, width=width - 1.4, height=height - 1.4, rx=2, class_=f"heat {side}",
         fill_opacity=f"{0.04 + 0.66 * strength:.2f}",
     )  # fmt: skip
-    if width < 24:
+    if width < 26:
         return [box]
-    return [box, text(f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}", x + width / 2, y + height / 2 + 4,
-                      class_="cell", text_anchor="middle")]  # fmt: skip
+    written = f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+    return [box, text(written, x + width / 2, y + height / 2 + 4, class_="cell", text_anchor="middle")]

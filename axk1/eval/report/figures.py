@@ -199,16 +199,7 @@ def _expert_map(runs: Runs) -> Figure | None:
 
 
 def _expert_ratio(runs: Runs) -> Figure | None:
-    lines = []
-    for role in ("base", "teacher"):
-        for seed, log in enumerate(runs.get(role, ())):
-            loads = log.expert_load()
-            if not loads:
-                continue
-            share = np.array([i for i, _ in loads]) / max(len(log) - 1, 1) * 100
-            worst = np.array([_busiest(load).max() for _, load in loads])
-            name = STAGES[role] if seed == 0 else None
-            lines.append(Line(role, thin(share, worst, POINTS), name, faint=seed > 0))
+    lines = [line for role in ("base", "teacher") for line in _smoothed(role, _uneven(runs.get(role, ())), width=1)]
     if not lines:
         return None
     note = Words(
@@ -221,6 +212,17 @@ def _expert_ratio(runs: Runs) -> Figure | None:
     y = Axis(Words("maximum / mean load", "최대 / 평균 부하"), low=1.0, high=high)
     chart = line_chart(lines, x=_share_axis(), y=y, label="fig-balance", rule=1.0)
     return Figure("fig-balance", Words("Expert balance over time", "전문가 균형의 변화"), note, [chart])
+
+
+def _uneven(logs: Sequence[Metrics]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each log with expert loads: progress in percent, and the busiest expert's ratio in the most uneven layer."""
+    curves = []
+    for log in logs:
+        loads = log.expert_load()
+        if loads:
+            share = np.array([index for index, _ in loads], dtype=np.float64) / max(len(log) - 1, 1) * 100
+            curves.append((share, np.array([_busiest(load).max() for _, load in loads])))
+    return curves
 
 
 def _busiest(load: np.ndarray) -> np.ndarray:

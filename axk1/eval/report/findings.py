@@ -5,48 +5,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from axk1.eval.estimates import Estimate
 from axk1.eval.report.words import Text, Words
 
 Outcome = Literal["ahead", "behind", "level", "unknown"]
 Group = Literal["text", "reasoning", "task"]
 
-NORMAL_95 = 1.96
-
 
 @dataclass(frozen=True)
-class Estimate:
-    """A number and how sure it is."""
+class Finding:
+    """One thing that was measured on the models."""
 
-    value: float
-    error: float = math.nan
-    """Standard error; NaN when unknown."""
-    low: float = math.nan
-    """Lower end of the 95 % interval; NaN takes value - 1.96 error."""
-    high: float = math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval; the value itself, twice, when its error is unknown."""
-        if math.isfinite(self.low) and math.isfinite(self.high):
-            return self.low, self.high
-        reach = NORMAL_95 * self.error if math.isfinite(self.error) else 0.0
-        return self.value - reach, self.value + reach
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One thing that was measured on all models."""
-
-    key: str
+    task: str
     label: Text
     group: Group
     """``text`` (bits per byte), ``reasoning`` (exact match over all tasks), ``task`` (exact match of one task)."""
     headline: bool
     """Whether the verdict rests on it."""
-    models: Mapping[str, Estimate]
+    values: Mapping[str, Estimate]
     """By role: teacher, student, control."""
     difference: Estimate | None = None
-    """Student minus control, in the measure's own unit, paired where the same items were scored."""
+    """Student minus control, paired, in the finding's own unit."""
     gap: Estimate | None = None
     """Share of the way from control to teacher that the student has gone."""
 
@@ -57,13 +36,21 @@ class Measure:
 
     @property
     def outcome(self) -> Outcome:
-        """Whether the student is ahead of the control by more than the 95 % interval of the difference."""
-        if self.difference is None or not math.isfinite(self.difference.value):
+        """Whether the student is ahead of the control, or behind, by more than the 95 % interval of the difference."""
+        interval = self.difference.interval if self.difference is not None else None
+        if interval is None or not all(map(math.isfinite, interval)):
             return "unknown"
-        low, high = self.difference.interval
-        if low <= 0 <= high:
+        if interval[0] <= 0 <= interval[1]:
             return "level"
-        return "ahead" if (low > 0) == self.higher_is_better else "behind"
+        return "ahead" if (interval[0] > 0) == self.higher_is_better else "behind"
+
+    @property
+    def share(self) -> Estimate | None:
+        """The share of the gap closed; None where the teacher is not better than the control, so there is no gap."""
+        if self.gap is None or not math.isfinite(self.gap.value):
+            return None
+        lead = self.values["teacher"].value - self.values["control"].value
+        return self.gap if (lead > 0) == self.higher_is_better else None
 
     def write(self, value: float) -> str:
         """A value as the page shows it: 1.829 bits, 41.2 %."""
@@ -77,6 +64,12 @@ class Measure:
             return "–"
         return (f"{value:+.3f}" if self.group == "text" else f"{100 * value:+.1f} pp").replace("-", "−")
 
+    def write_error(self, estimate: Estimate) -> str:
+        """The standard error of a value, without a unit; empty when there is none."""
+        if estimate.stderr is None or not math.isfinite(estimate.stderr):
+            return ""
+        return f"{estimate.stderr:.3f}" if self.group == "text" else f"{100 * estimate.stderr:.1f}"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -86,22 +79,32 @@ class Verdict:
     detail: Words
 
 
-def verdict(measures: Sequence[Measure]) -> Verdict:
-    """The sentence at the top of the page. It says plainly when the student loses, and when nothing can be said."""
-    heads = [m for m in measures if m.headline]
-    by_outcome = {outcome: [m for m in heads if m.outcome == outcome] for outcome in ("ahead", "behind", "level")}
+def verdict(findings: Sequence[Finding], seeds: int) -> Verdict:
+    """The sentence at the top of the page. It says plainly when the student loses, and when nothing can be said.
+
+    Args:
+        findings: what was measured; those marked as headlines decide.
+        seeds: how many training runs the numbers are means of.
+    """
+    heads = [f for f in findings if f.headline]
+    by_outcome = {outcome: [f for f in heads if f.outcome == outcome] for outcome in ("ahead", "behind", "level")}
     judged = sum(map(len, by_outcome.values()))
     if not judged:
-        return _no_verdict()
-    if len(by_outcome["ahead"]) == judged:
-        return Verdict(_won(heads), _tally(heads))
-    if len(by_outcome["behind"]) == judged:
-        return Verdict(_LOST, _tally(heads))
-    if len(by_outcome["level"]) == judged:
-        return Verdict(_LEVEL, _tally(heads))
-    return Verdict(_mixed(by_outcome), _tally(heads))
+        return _NONE
+    sentences = {"ahead": _won(heads), "behind": _LOST, "level": _LEVEL}
+    for outcome, sentence in sentences.items():
+        if len(by_outcome[outcome]) == judged:
+            return Verdict(sentence, _caveat(seeds))
+    return Verdict(_mixed(by_outcome), _caveat(seeds))
 
 
+_NONE = Verdict(
+    Words(
+        "No verdict yet: student and control cannot be compared.",
+        "아직 판정할 수 없습니다. 학생과 대조군을 비교할 점수가 없습니다.",
+    ),
+    Words("The rest of the page shows what is there.", "아래에는 지금까지 있는 것을 보여 줍니다."),
+)
 _LOST = Words(
     "The taught student loses to the same student trained alone: in this run, teaching did harm.",
     "교사에게 배운 학생이 혼자 배운 같은 모델에 졌습니다. 이번 실행에서는 가르침이 오히려 해가 되었습니다.",
@@ -112,20 +115,10 @@ _LEVEL = Words(
 )
 
 
-def _no_verdict() -> Verdict:
-    return Verdict(
-        Words(
-            "No verdict yet: student and control have not both been scored.",
-            "아직 판정할 수 없습니다. 학생과 대조군의 점수가 모두 있지는 않습니다.",
-        ),
-        Words("The rest of the page shows what is there.", "아래에는 지금까지 있는 것을 보여 줍니다."),
-    )
-
-
-def _won(heads: Sequence[Measure]) -> Words:
+def _won(heads: Sequence[Finding]) -> Words:
     en = "The taught student beats the same student trained alone"
     ko = "교사에게 배운 학생이 혼자 배운 같은 모델을 앞섰"
-    shares = [m.gap.value for m in heads if m.gap is not None and math.isfinite(m.gap.value)]
+    shares = [share.value for f in heads if (share := f.share) is not None]
     if not shares:
         return Words(f"{en}.", f"{ko}습니다.")
     low, high = f"{min(shares):.0%}".rstrip("%"), f"{max(shares):.0%}".rstrip("%")
@@ -136,7 +129,7 @@ def _won(heads: Sequence[Measure]) -> Words:
     )
 
 
-def _mixed(by_outcome: Mapping[str, Sequence[Measure]]) -> Words:
+def _mixed(by_outcome: Mapping[str, Sequence[Finding]]) -> Words:
     english = {"ahead": "is ahead on", "behind": "is behind on", "level": "cannot be told apart on"}
     korean = {"ahead": "앞섬", "behind": "뒤짐", "level": "구별 안 됨"}
     parts_en, parts_ko = [], []
@@ -150,27 +143,26 @@ def _mixed(by_outcome: Mapping[str, Sequence[Measure]]) -> Words:
     )
 
 
-def _tally(heads: Sequence[Measure]) -> Words:
-    """Student against control in figures, one clause a measure."""
-    known = [m for m in heads if "student" in m.models and "control" in m.models]
-    en = [f"{_name(m, 'en')} {_versus(m, 'against')}" for m in known]
-    ko = [f"{_name(m, 'ko')} {_versus(m, '대')}" for m in known]
+def _caveat(seeds: int) -> Words:
+    if seeds > 1:
+        return Words(
+            f"All numbers are means over {seeds} training runs with different seeds.",
+            f"모든 수치는 시드가 다른 학습 {seeds}회의 평균입니다.",
+        )
     return Words(
-        f"Student against control: {'; '.join(en)}." if en else "", f"학생 대 대조군: {'; '.join(ko)}." if ko else ""
+        "This is one training run: the errors say how far other documents and problems could move the numbers, "
+        "not how far another seed could.",
+        "학습은 한 번만 했습니다. 오차는 다른 글과 문제였다면 수치가 얼마나 달라질지를 나타내며, "
+        "다른 시드였다면 얼마나 달라질지는 나타내지 않습니다.",
     )
 
 
-def _versus(measure: Measure, word: str) -> str:
-    student, control = (measure.write(measure.models[role].value) for role in ("student", "control"))
-    return f"{student} {word} {control}"
+def _names(findings: Sequence[Finding], language: Literal["en", "ko"]) -> list[str]:
+    return [_name(finding, language) for finding in findings]
 
 
-def _names(measures: Sequence[Measure], language: Literal["en", "ko"]) -> list[str]:
-    return [_name(measure, language) for measure in measures]
-
-
-def _name(measure: Measure, language: Literal["en", "ko"]) -> str:
-    label = measure.label
+def _name(finding: Finding, language: Literal["en", "ko"]) -> str:
+    label = finding.label
     name = getattr(label, language) if isinstance(label, Words) else label
     return name[:1].lower() + name[1:] if language == "en" and not name.startswith(("Korean", "English")) else name
 

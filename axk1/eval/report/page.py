@@ -19,12 +19,12 @@ from axk1.eval.report import provenance
 from axk1.eval.report.figures import expert_figures, training_figures
 from axk1.eval.report.findings import verdict
 from axk1.eval.report.run_folder import RunFolder, read_run
-from axk1.eval.report.samples import excerpt, read_samples
-from axk1.eval.report.score_figures import MODELS, score_figures
-from axk1.eval.report.scores import read_scores
+from axk1.eval.report.samples import excerpt, sample_answers
+from axk1.eval.report.score_figures import score_figures
+from axk1.eval.report.scored import read_scores
 from axk1.eval.report.svg import marker
-from axk1.eval.report.tables import cards, made_sentence, model_rows, score_rows
-from axk1.eval.report.words import ROLES, Words, both
+from axk1.eval.report.tables import cards, errors_note, made_sentence, model_rows, score_rows
+from axk1.eval.report.words import MODELS, ROLES, Words, both
 
 HERE = Path(__file__).parent
 LONGEST_CARD = 40_000  # characters of the data card that the page carries
@@ -88,28 +88,26 @@ def _content(run: RunFolder, config: ReportConfig) -> dict[str, Any]:
     """What the template shows, part by part."""
     stages, logs = run.manifests(), run.logs()
     scores = read_scores(run)
-    measures = scores.measures
+    findings = scores.findings
     data_card = _data_card(run)
-    samples = read_samples(run, config.samples)
+    samples = sample_answers(scores.by_seed, config.samples)
     training = training_figures(logs)
     experts = expert_figures(logs)
     content = {
         "name": config.run.resolve().name,
         "run": str(config.run),
         "language": config.language,
-        "verdict": verdict(measures),
+        "verdict": verdict(findings, scores.seeds),
         "made": made_sentence(run),
-        "cards": cards(measures, run),
-        "scores_note": scores.note,
-        "table_note": scores.table_note,
+        "cards": cards(findings, run),
+        "errors_note": errors_note(scores.seeds),
         "table_roles": MODELS,
-        "score_rows": score_rows(measures),
-        "score_figures": score_figures(measures),
+        "score_rows": score_rows(findings),
+        "score_figures": score_figures(findings),
         "model_rows": model_rows(run),
         "training": training,
         "experts": experts,
-        "samples": samples.shown,
-        "samples_note": samples.note,
+        "samples": samples,
         "sources": provenance.sources(run.shared),
         "data_counts": [(name, words) for name, m in stages if (words := provenance.counts_in_words(m.counts))],
         "data_card": excerpt(data_card, LONGEST_CARD) if data_card else None,

@@ -20,8 +20,11 @@ class Source:
     """One source of documents, as the data card names it."""
 
     name: str
-    amount: str
+    training: str
+    """Documents and megabytes that went into training; empty when not counted."""
+    held_out: str
     licence: str
+    """Licence and attribution."""
 
 
 def machine() -> list[tuple[Words, str]]:
@@ -55,27 +58,40 @@ def sources(shared: Mapping[str, Manifest]) -> list[Source]:
     found = []
     for name in ("documents", "conversations"):
         if name in shared:
-            manifest = shared[name]
-            amounts = _amounts(manifest.counts)
-            found += [Source(key, amounts.get(key, ""), str(text)) for key, text in manifest.licences.items()]
+            counts = _table(shared[name].counts, "sources")
+            for key, text in shared[name].licences.items():
+                own = _table(counts, key)
+                found.append(Source(key, _kept(_table(own, "train")), _kept(_table(own, "heldout")), str(text)))
     return found
 
 
 def counts_in_words(counts: Mapping[str, Any]) -> str:
-    """Counts on one line: ``documents 12.3 K, tokens 4.56 M``; nested tables are left to their own rows."""
-    flat = {key: value for key, value in counts.items() if not isinstance(value, Mapping | list | tuple)}
-    return ", ".join(f"{key.replace('_', ' ')} {_amount(value)}" for key, value in flat.items() if value is not None)
+    """Counts on one line: ``tokens 4.56 M · by mode: think 100, no think 90``; deeper tables have their own place."""
+    words = []
+    for key, value in counts.items():
+        name = key.replace("_", " ")
+        if isinstance(value, Mapping):
+            if value and all(_is_short(v) for v in value.values()):
+                words.append(f"{name}: {', '.join(f'{k} {_amount(v)}' for k, v in value.items())}")
+        elif _is_short(value):
+            words.append(f"{name} {_amount(value)}")
+    return " · ".join(words)
 
 
-def _amounts(counts: Mapping[str, Any]) -> dict[str, str]:
-    """What was counted of each source: looks for tables in the counts that are keyed by source."""
-    found: dict[str, list[str]] = {}
-    for key, table in counts.items():
-        if isinstance(table, Mapping):
-            for source, value in table.items():
-                words = counts_in_words(value) if isinstance(value, Mapping) else f"{key} {_amount(value)}"
-                found.setdefault(str(source), []).append(words)
-    return {source: ", ".join(filter(None, words)) for source, words in found.items()}
+def _is_short(value: Any) -> bool:
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 32)
+
+
+def _table(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = values.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _kept(counts: Mapping[str, Any]) -> str:
+    documents, size = counts.get("documents"), counts.get("bytes")
+    if not isinstance(documents, int):
+        return ""
+    return f"{documents:,} ({size / 1e6:,.2f} MB)" if isinstance(size, int) else f"{documents:,}"
 
 
 def _amount(value: Any) -> str:

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from axk1.eval.estimates import Estimate
 from axk1.eval.report.charts import Axis, Dot, DotRow, dot_chart, row_label_width, track_chart
 from axk1.eval.report.figures import Figure
-from axk1.eval.report.findings import Estimate, Measure
-from axk1.eval.report.words import Words
+from axk1.eval.report.findings import Finding
+from axk1.eval.report.words import MODELS, Words
 
-MODELS = ("teacher", "student", "control")
 _PERCENT = Axis(
     Words("exact match: higher is better", "정답률: 높을수록 좋음"),
     format=lambda values: [f"{100 * value:.0f} %" for value in values],
@@ -17,17 +17,17 @@ _PERCENT = Axis(
 _WHISKERS = Words("Whiskers are 95 % intervals.", "수염은 95% 신뢰구간입니다.")
 
 
-def score_figures(measures: Sequence[Measure]) -> list[Figure]:
+def score_figures(findings: Sequence[Finding]) -> list[Figure]:
     """The charts for which there are scores."""
-    made = [_gap(measures), _reasoning(measures), _text(measures), _tasks(measures)]
+    made = [_gap(findings), _reasoning(findings), _text(findings), _tasks(findings)]
     return [figure for figure in made if figure is not None]
 
 
-def _gap(measures: Sequence[Measure]) -> Figure | None:
-    chosen = [m for m in measures if m.headline and m.gap is not None]
+def _gap(findings: Sequence[Finding]) -> Figure | None:
+    chosen = [f for f in findings if f.headline and f.share is not None]
     if not chosen:
         return None
-    rows = [DotRow(m.label, [_dot("student", m.gap or Estimate(math.nan))]) for m in chosen]
+    rows = [DotRow(f.label, [_dot("student", f.share)]) for f in chosen]
     note = Words(
         f"Where the student stands between the same model trained alone (0 %) and its teacher (100 %). {_WHISKERS.en}",
         f"혼자 배운 같은 모델(0%)과 교사(100%) 사이에서 학생의 위치입니다. {_WHISKERS.ko}",
@@ -36,33 +36,33 @@ def _gap(measures: Sequence[Measure]) -> Figure | None:
     return Figure("fig-gap", title, note, [track_chart(rows, label="fig-gap")])
 
 
-def _text(measures: Sequence[Measure]) -> Figure | None:
+def _text(findings: Sequence[Finding]) -> Figure | None:
     title = Words("Held-out text", "따로 떼어 둔 글")
     unit = Words("bits per byte: lower is better", "바이트당 비트: 낮을수록 좋음")
     note = Words(
         f"How well each model predicts text it has never seen. {_WHISKERS.en}",
         f"본 적 없는 글을 얼마나 잘 예측하는지를 나타냅니다. {_WHISKERS.ko}",
     )
-    return _dots("fig-text", title, note, [m for m in measures if m.group == "text"], Axis(unit))
+    return _dots("fig-text", title, note, [f for f in findings if f.group == "text"], Axis(unit))
 
 
-def _reasoning(measures: Sequence[Measure]) -> Figure | None:
+def _reasoning(findings: Sequence[Finding]) -> Figure | None:
     title = Words("Reasoning", "추론")
     note = Words(
         f"Exact match on freshly generated problems that no model was taught. {_WHISKERS.en}",
         f"어떤 모델도 배우지 않은 새 문제의 정답률입니다. {_WHISKERS.ko}",
     )
-    return _dots("fig-reasoning", title, note, [m for m in measures if m.group == "reasoning"], _PERCENT, place="tall")
+    return _dots("fig-reasoning", title, note, [f for f in findings if f.group == "reasoning"], _PERCENT, place="tall")
 
 
-def _tasks(measures: Sequence[Measure]) -> Figure | None:
-    chosen = [m for m in measures if m.group == "task" and _rows([m])]
+def _tasks(findings: Sequence[Finding]) -> Figure | None:
+    chosen = [f for f in findings if f.group == "task" and _rows([f])]
     if not chosen:
         return None
     title = Words("Reasoning, task by task", "과제별 추론")
     note = Words(f"Exact match of each kind of problem. {_WHISKERS.en}", f"문제 종류별 정답률입니다. {_WHISKERS.ko}")
     half = (len(chosen) + 1) // 2
-    width = row_label_width([m.label for m in chosen])
+    width = row_label_width([f.label for f in chosen])
     axis = replace(_PERCENT, low=0.0, high=1.0)
     charts = [
         dot_chart(_rows(part), x=axis, label="fig-tasks", write=chosen[0].write, label_width=width)
@@ -73,25 +73,25 @@ def _tasks(measures: Sequence[Measure]) -> Figure | None:
 
 
 def _dots(
-    name: str, title: Words, note: Words, measures: Sequence[Measure], axis: Axis, place: str = ""
+    name: str, title: Words, note: Words, findings: Sequence[Finding], axis: Axis, place: str = ""
 ) -> Figure | None:
-    rows = _rows(measures)
+    rows = _rows(findings)
     if not rows:
         return None
-    possible = (-math.inf, math.inf) if measures[0].group == "text" else (0.0, 1.0)
-    chart = dot_chart(rows, x=axis, label=name, write=measures[0].write, possible=possible)
-    return Figure(name, title, note, [chart], _roles(measures), place)
+    possible = (-math.inf, math.inf) if findings[0].group == "text" else (0.0, 1.0)
+    chart = dot_chart(rows, x=axis, label=name, write=findings[0].write, possible=possible)
+    return Figure(name, title, note, [chart], _roles(findings), place)
 
 
-def _rows(measures: Sequence[Measure]) -> list[DotRow]:
+def _rows(findings: Sequence[Finding]) -> list[DotRow]:
     """A row for each measure that any model has a value of."""
-    rows = [DotRow(m.label, [_dot(role, m.models[role]) for role in MODELS if role in m.models]) for m in measures]
+    rows = [DotRow(f.label, [_dot(role, f.values[role]) for role in MODELS if role in f.values]) for f in findings]
     return [row for row in rows if any(math.isfinite(dot.value) for dot in row.dots)]
 
 
-def _roles(measures: Sequence[Measure]) -> list[str]:
-    return [role for role in MODELS if any(role in m.models for m in measures)]
+def _roles(findings: Sequence[Finding]) -> list[str]:
+    return [role for role in MODELS if any(role in f.values for f in findings)]
 
 
 def _dot(role: str, estimate: Estimate) -> Dot:
-    return Dot(role, estimate.value, *estimate.interval)
+    return Dot(role, estimate.value, *(estimate.interval or (estimate.value, estimate.value)))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from statistics import mean
 
 from axk1.core.progress import human
-from axk1.eval.report.findings import Estimate, Measure
+from axk1.eval.estimates import Estimate
+from axk1.eval.report.findings import Finding
 from axk1.eval.report.run_folder import RunFolder, TrainedModel
-from axk1.eval.report.words import STAGES, Text, Words, count, span
+from axk1.eval.report.words import MODELS, STAGES, Text, Words, count, span
 
-MODELS = ("teacher", "student", "control")
 NONE = Words("–", "–")
 
 
@@ -44,13 +44,14 @@ class Judgement:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One measure of the score table."""
+    """One finding of the score table."""
 
     label: Text
     cells: Sequence[Cell | None]
     difference: Cell | None
     verdict: Judgement
-    gap: str
+    share: Cell | None
+    """Share of the gap closed."""
 
 
 @dataclass(frozen=True)
@@ -88,41 +89,41 @@ _GROUPS = {
 }
 
 
-def score_rows(measures: Sequence[Measure]) -> list[ScoreGroup]:
+def score_rows(findings: Sequence[Finding]) -> list[ScoreGroup]:
     """The score table: text and reasoning; single tasks have a chart of their own."""
     groups = []
     for group, title in _GROUPS.items():
-        rows = [_score_row(m) for m in measures if m.group == group]
+        rows = [_score_row(f) for f in findings if f.group == group]
         if rows:
             groups.append(ScoreGroup(title, rows))
     return groups
 
 
-def _score_row(measure: Measure) -> ScoreRow:
-    cells = [_cell(measure, measure.models.get(role)) for role in MODELS]
+def _score_row(finding: Finding) -> ScoreRow:
+    cells = [_cell(finding, finding.values.get(role)) for role in MODELS]
     difference = None
-    if measure.difference is not None and math.isfinite(measure.difference.value):
-        error = _error(measure, measure.difference.error)
-        difference = Cell(measure.write_difference(measure.difference.value), error)
-    gap = f"{100 * measure.gap.value:.0f} %" if measure.gap and math.isfinite(measure.gap.value) else ""
-    return ScoreRow(measure.label, cells, difference, _JUDGEMENTS[measure.outcome], gap)
+    if finding.difference is not None and math.isfinite(finding.difference.value):
+        written = finding.write_difference(finding.difference.value)
+        difference = Cell(written, finding.write_error(finding.difference))
+    return ScoreRow(finding.label, cells, difference, _JUDGEMENTS[finding.outcome], _share(finding.share))
 
 
-def _cell(measure: Measure, estimate: Estimate | None) -> Cell | None:
+def _share(share: Estimate | None) -> Cell | None:
+    if share is None:
+        return None
+    known = share.stderr is not None and math.isfinite(share.stderr)
+    return Cell(f"{100 * share.value:.0f} %", f"{100 * share.stderr:.0f}" if known else "")
+
+
+def _cell(finding: Finding, estimate: Estimate | None) -> Cell | None:
     if estimate is None or not math.isfinite(estimate.value):
         return None
-    return Cell(measure.write(estimate.value), _error(measure, estimate.error))
+    return Cell(finding.write(estimate.value), finding.write_error(estimate))
 
 
-def _error(measure: Measure, error: float) -> str:
-    if not math.isfinite(error):
-        return ""
-    return f"{error:.3f}" if measure.group == "text" else f"{100 * error:.1f}"
-
-
-def cards(measures: Sequence[Measure], run: RunFolder) -> list[Card]:
-    """A few key figures: the headline measures, and how long it all took."""
-    made = [_score_card(m) for m in measures if m.headline and "student" in m.models]
+def cards(findings: Sequence[Finding], run: RunFolder) -> list[Card]:
+    """A few key figures: the headline findings, and how long it all took."""
+    made = [_score_card(f) for f in findings if f.headline and "student" in f.values]
     seconds = total_seconds(run)
     if seconds:
         seeds = len(run.seeds)
@@ -135,13 +136,15 @@ def cards(measures: Sequence[Measure], run: RunFolder) -> list[Card]:
     return made
 
 
-def _score_card(measure: Measure) -> Card:
+def _score_card(finding: Finding) -> Card:
     def of(role: str) -> str:
-        return measure.write(measure.models[role].value) if role in measure.models else "–"
+        return finding.write(finding.values[role].value) if role in finding.values else "–"
 
     versus = Words(f"control {of('control')}, teacher {of('teacher')}", f"대조군 {of('control')}, 교사 {of('teacher')}")
-    label = measure.label if isinstance(measure.label, Words) else Words(measure.label, measure.label)
-    return Card(Words(f"Student: {label.en}", f"학생: {label.ko}"), of("student"), versus)
+    label = finding.label if isinstance(finding.label, Words) else Words(finding.label, finding.label)
+    unit = Words("bits per byte", "바이트당 비트") if finding.group == "text" else Words("exact match", "정답률")
+    title = Words(f"Student, {label.en}: {unit.en}", f"학생, {label.ko}: {unit.ko}")
+    return Card(title, of("student"), versus)
 
 
 def made_sentence(run: RunFolder) -> Words:
@@ -155,13 +158,11 @@ def made_sentence(run: RunFolder) -> Words:
     ko = f"파라미터 {count(size.total).ko} 개(활성 {count(size.active).ko} 개)의 {kind.ko} 모델"
     if student is None or student.size is None:
         return Words(f"{en} was trained; there is no student yet.", f"{ko}을 학습했습니다. 학생은 아직 없습니다.")
-    again_en = f" Done {len(run.seeds)} times with different seeds." if len(run.seeds) > 1 else ""
-    again_ko = f" 서로 다른 시드로 {len(run.seeds)}번 반복했습니다." if len(run.seeds) > 1 else ""
     return Words(
         f"{en} taught a dense student of {human(student.size.total)} parameters; the control is the same student "
-        f"trained on the same tokens without a teacher.{again_en}",
+        f"trained on the same tokens without a teacher.",
         f"{ko}이 파라미터 {count(student.size.total).ko} 개의 밀집 학생 모델을 가르쳤습니다. "
-        f"대조군은 같은 토큰으로 교사 없이 학습한 같은 모델입니다.{again_ko}",
+        f"대조군은 같은 토큰으로 교사 없이 학습한 같은 모델입니다.",
     )
 
 
@@ -180,7 +181,7 @@ def model_rows(run: RunFolder) -> list[ModelRow]:
 
 
 def _model_row(role: str, models: Sequence[TrainedModel]) -> ModelRow:
-    size = next((m.size for m in models if m.size is not None), None)
+    size = next((f.size for f in models if f.size is not None), None)
     tokens, seconds = _mean_count(models, "tokens"), _mean_count(models, "seconds")
     name = STAGES[role]
     if role in ("base", "teacher"):
@@ -219,3 +220,18 @@ def total_seconds(run: RunFolder) -> float:
     if noted:
         return sum(noted)
     return sum(_mean_count([model], "seconds") for seed in run.seeds for model in seed.models.values())
+
+
+def errors_note(seeds: int) -> Words:
+    """What ± means in the score table, and when a row counts as won or lost."""
+    if seeds > 1:
+        en = f"Means over {seeds} seeds; ± is one standard error over the seeds."
+        ko = f"시드 {seeds}개의 평균이며, ±는 시드 사이의 표준오차입니다."
+    else:
+        en = "± is one standard error over documents or problems (jackknife)."
+        ko = "±는 글 또는 문제에 대한 표준오차(잭나이프)입니다."
+    return Words(
+        f"{en} Differences are paired, on the same documents and problems; one counts as ahead or behind when its 95 % "
+        "interval leaves out zero.",
+        f"{ko} 차이는 같은 글과 문제끼리 짝지어 계산했고, 95% 신뢰구간에 0이 없을 때만 우위 또는 열세로 봅니다.",
+    )

@@ -26,6 +26,8 @@ def both(text: Text) -> Markup:
     return escape(text)
 
 
+MODELS = ("teacher", "student", "control")
+"""The models that are scored, in the order of the page."""
 ROLES = {
     "teacher": Words("teacher", "교사"),
     "student": Words("student", "학생"),

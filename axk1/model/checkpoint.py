@@ -67,8 +67,6 @@ def empty_model(config: ModelConfig, *, dtype: torch.dtype, device: str | torch.
     for module in model.modules():
         if isinstance(module, Router):  # float32 always, and zero where a checkpoint carries none
             module.e_score_correction_bias = torch.zeros(config.n_routed_experts, device=device)
-    model.rope.inv_freq = model.rope.inv_freq.float()
-    model.rope.reset_parameters()
     if config.tie_word_embeddings:
         model.lm_head.weight = model.embed_tokens.weight
     return model

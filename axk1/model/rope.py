@@ -53,13 +53,18 @@ class RotaryEmbedding(torch.nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Computes the frequencies (again after the module was moved off the meta device)."""
+        """Computes the frequencies in float32, on the device where they are."""
         frequencies, self.scale = rope_frequencies(*self._arguments)
         self.inv_freq = frequencies.to(self.inv_freq.device)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> "RotaryEmbedding":
+        super()._apply(fn, recurse)
+        self.reset_parameters()  # a cast of the model to 16 bits must not round the frequencies
+        return self
+
     def forward(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin of the angles, each [B, T, D/2] in float32."""
-        angles = positions_BT[..., None].float() * self.inv_freq.float()
+        angles = positions_BT[..., None].float() * self.inv_freq
         return angles.cos() * self.scale, angles.sin() * self.scale
 
 

@@ -103,6 +103,8 @@ def test_bfloat16_stays_as_near_to_float32_as_transformers_does(data, seed):
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         reference.save_pretrained(folder)
         model = load_model(folder, dtype=torch.bfloat16)
+        cast = load_model(folder).to(torch.bfloat16)  # must not round the rotary frequencies
+        assert torch.equal(cast(ids), model(ids))
         in_16_bits = type(reference).from_pretrained(folder, dtype=torch.bfloat16)
         exact = reference(ids).logits
         theirs = (in_16_bits(ids).logits.float() - exact).square().mean().sqrt()

@@ -40,6 +40,21 @@ def pack(lengths: np.ndarray, width: int) -> Pattern:
         lengths: the samples' lengths, all from 1 to ``width``, in any order.
         width: the length of a row.
     """
+    places: list[int] = []
+    sizes = [0]
+    for group in _fill(lengths, width):
+        row = [length for length, count in group.content for _ in range(count)]
+        places += row * group.rows
+        sizes += [len(row)] * group.rows
+    return Pattern(np.array(places, np.int64), np.cumsum(sizes))
+
+
+def count_rows(lengths: np.ndarray, width: int) -> int:
+    """The number of rows that ``pack`` makes, in a fraction of its time."""
+    return sum(group.rows for group in _fill(lengths, width))
+
+
+def _fill(lengths: np.ndarray, width: int) -> list[_Group]:
     open_rows: dict[int, list[_Group]] = {}
     spaces: list[int] = []  # the keys of open_rows, ascending
 
@@ -64,13 +79,4 @@ def pack(lengths: np.ndarray, width: int) -> Pattern:
             if group.rows > filled and group.content:
                 put(space, group._replace(rows=group.rows - filled))
             left -= filled * each
-    return _pattern([group for groups in open_rows.values() for group in groups])
-
-
-def _pattern(groups: list[_Group]) -> Pattern:
-    rows, sizes = [np.zeros(0, np.int64)], [np.zeros(1, np.int64)]
-    for group in groups:
-        row = np.repeat([length for length, _ in group.content], [count for _, count in group.content])
-        rows.append(np.tile(row, group.rows))
-        sizes.append(np.full(group.rows, len(row)))
-    return Pattern(np.concatenate(rows).astype(np.int64), np.cumsum(np.concatenate(sizes)))
+    return [group for groups in open_rows.values() for group in groups]

@@ -238,7 +238,8 @@ class _RowStream:
 
     def _rows_in(self, window: int) -> int:
         if self._row_counts[window] < 0:
-            self._row_counts[window] = self._pattern(window).rows
+            lengths = self._shards.lengths[slice(*self._borders(window))]
+            self._row_counts[window] = best_fit.count_rows(lengths, self._width)
         return int(self._row_counts[window])
 
     def _make_pattern(self, window: int) -> best_fit.Pattern:

@@ -1,6 +1,7 @@
 """Text <-> token ids, for our own tokenizers and any Hugging Face folder with a ``tokenizer.json``."""
 
 import codecs
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ class Tokenizer:
         stop_ids: the tokens at which generation stops, in order.
         chat_template: the template that renders conversations, in Jinja; None where the folder has none.
         special_tokens: every added token -> its id.
+        is_byte_level: whether ``token_bytes`` and ``decode_stream`` work; they do for every byte-level BPE.
         content_hash: SHA-256 of tokenizer.json; equal hashes mean equal ids.
     """
 
@@ -73,8 +75,6 @@ class Tokenizer:
         """
         self._json = tokenizer_json
         self._tokenizer = _from_json(tokenizer_json)
-        # The same without added tokens, so that nothing in a text can become one.
-        self._plain = _from_json(json.dumps({**json.loads(tokenizer_json), "added_tokens": []}))
         self._config = dict(config or {})
         self._bos_token, self._eos_token = bos_token, eos_token
         self.chat_template = chat_template
@@ -102,10 +102,9 @@ class Tokenizer:
         config = _read_json(folder / "tokenizer_config.json")
         models = [_read_json(folder / name) for name in ("generation_config.json", "config.json")]
         text = _read_text(folder / "tokenizer.json", folder)
-        try:
-            names = {index: token.content for index, token in _from_json(text).get_added_tokens_decoder().items()}
-        except ArtifactError as error:
-            raise ArtifactError(f"{str(folder / 'tokenizer.json')!r}: {error.message}", repair=TRAIN_COMMAND) from None
+        names = {
+            token["id"]: token["content"] for token in _read_json(folder / "tokenizer.json").get("added_tokens", [])
+        }
         eos = _role("eos", config, models, names)
         bos = _role("bos", config, models, names) or _known(special_tokens.END_OF_TEXT, names) or eos
         if eos is None or bos is None:
@@ -242,6 +241,11 @@ class Tokenizer:
             raise ArtifactError(f"the vocabulary has no token {token!r}")
         return index
 
+    @functools.cached_property
+    def _plain(self) -> tokenizers.Tokenizer:
+        """The same tokenizer without added tokens, so that nothing in a text can become one."""
+        return _from_json(json.dumps({**json.loads(self._json), "added_tokens": [], "post_processor": None}))
+
     def _template(self) -> str:
         if self.chat_template is None:
             raise ArtifactError(
@@ -257,9 +261,12 @@ def scalar_values(text: str) -> str:
 
 def _from_json(text: str) -> tokenizers.Tokenizer:
     try:
-        return tokenizers.Tokenizer.from_str(text)
+        tokenizer = tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises a bare Exception
-        raise ArtifactError(f"this is no tokenizer.json: {error}") from None
+        raise ArtifactError(f"this is no tokenizer.json: {error}", repair=TRAIN_COMMAND) from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 def _read_text(path: Path, folder: Path) -> str:

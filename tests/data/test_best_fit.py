@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from axk1.data.best_fit import pack
+from axk1.data.best_fit import count_rows, pack
 
 
 @given(st.integers(1, 300).flatmap(lambda w: st.tuples(st.just(w), st.lists(st.integers(1, w), max_size=400))))
@@ -13,6 +13,7 @@ def test_every_sample_once_and_no_row_too_full(case: tuple[int, list[int]]) -> N
     width, lengths = case
     pattern = pack(np.array(lengths, np.int32), width)
     assert sorted(pattern.lengths.tolist()) == sorted(lengths)
+    assert pattern.rows == count_rows(np.array(lengths, np.int32), width)
     assert pattern.begins[0] == 0 and pattern.begins[-1] == len(lengths)
     sums = [int(pattern.lengths[a:b].sum()) for a, b in zip(pattern.begins, pattern.begins[1:], strict=False)]
     assert all(0 < total <= width for total in sums)

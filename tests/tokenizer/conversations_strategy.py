@@ -7,7 +7,7 @@ from axk1.tokenizer import special_tokens
 _NASTY = st.sampled_from(
     [*special_tokens.NAMED, "<|im_start|>assistant\n", "\ufdd0", "\ufdd1", "\ufdd00\ufdd1", "\ufdd2", "{{ x }}"]
 )
-PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
+PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<"), max_size=20) | st.sampled_from(
     ["한글 답", " ", "\n", "1+1=2"]
 )
 TEXT = st.lists(PLAIN | _NASTY, max_size=3).map("".join)

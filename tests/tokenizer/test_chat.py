@@ -6,9 +6,10 @@ import pytest
 from conversations_strategy import PLAIN, messages, tools
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import Environment, nodes
 
 from axk1.core.errors import ArtifactError, ConfigError
-from axk1.tokenizer import Tokenizer, render, segments, spans
+from axk1.tokenizer import CHAT_TEMPLATE, Tokenizer, render, segments, spans
 
 QUESTION = {"role": "user", "content": "1 더하기 1은?"}
 WEATHER = {"type": "function", "function": {"name": "날씨", "parameters": {"type": "object", "properties": {}}}}
@@ -135,6 +136,21 @@ def test_broken_and_hostile_templates() -> None:
         render([QUESTION], template="{{ messages.__class__.__mro__ }}")
     with pytest.raises(ConfigError):
         render([QUESTION], template="{{ messages.append(1) }}")
+
+
+def test_the_template_keeps_to_what_other_runtimes_know() -> None:
+    tree = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(
+        re.sub(r"{%- (end)?generation %}", "", CHAT_TEMPLATE)
+    )
+    assert {node.name for node in tree.find_all(nodes.Filter)} == {"tojson"}
+    assert {node.name for node in tree.find_all(nodes.Test)} <= {"defined", "none", "string"}
+
+
+def test_call_without_arguments() -> None:
+    for arguments in (None, "", {}):
+        call = {"function": {"name": "now", "arguments": arguments}}
+        text = render([QUESTION, {"role": "assistant", "tool_calls": [call]}], enable_thinking=False)
+        assert '<think></think><tool_call>\n{"name": "now", "arguments": {}}\n</tool_call><|im_end|>' in text
 
 
 def test_tokenizer_without_template(tokenizer: Tokenizer) -> None:

@@ -124,6 +124,17 @@ def test_qwen_folder(tmp_path: Path) -> None:
     assert names["<think>"] not in ids and ours.decode(ids) == text
 
 
+def test_padding_and_truncation_of_the_file_are_ignored(tmp_path: Path) -> None:
+    foreign(tmp_path, eos_token="<|im_end|>")
+    path = tmp_path / "tokenizer.json"
+    backend = Backend.from_file(str(path))
+    backend.enable_padding(length=20)
+    backend.enable_truncation(4)
+    backend.save(str(path))
+    ours, text = Tokenizer.load(tmp_path), "hello world, this is text"
+    assert ours.decode(ours.encode(text)) == text == ours.decode(ours.encode(text, special=False))
+
+
 def test_llama_folder(tmp_path: Path) -> None:
     foreign(tmp_path, bos_token={"content": "<s>"}, eos_token={"content": "<|endoftext|>"})
     end = Backend.from_file(str(tmp_path / "tokenizer.json")).token_to_id("<|im_end|>")
@@ -162,7 +173,10 @@ def test_folder_that_cannot_be_used(tmp_path: Path) -> None:
     foreign(tmp_path, eos_token="<|im_end|>")
     text = (tmp_path / "tokenizer.json").read_text()
     (tmp_path / "tokenizer.json").write_text(text[: len(text) // 2])
-    with pytest.raises(ArtifactError, match=r"tokenizer.json.*EOF"):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json.* is corrupt"):
+        Tokenizer.load(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(text.replace('"type": "BPE"', '"type": "Unknown"'))
+    with pytest.raises(ArtifactError, match=r"this is no tokenizer\.json"):
         Tokenizer.load(tmp_path)
     (tmp_path / "tokenizer.json").write_text(text)
     (tmp_path / "tokenizer_config.json").write_text("{")

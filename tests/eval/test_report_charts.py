@@ -79,7 +79,7 @@ def test_end_labels_do_not_touch() -> None:
     root = parse(line_chart(lines, x=Axis("x"), y=Axis("y"), label="fig"))
     heights = sorted(float(n.attrib["y"]) for n in root.iter() if n.attrib.get("class", "").startswith("name"))
     assert len(heights) == 3
-    assert min(b - a for a, b in itertools.pairwise(heights)) >= 14.9
+    assert min(b - a for a, b in itertools.pairwise(heights)) >= 16.9
 
 
 @given(FINITE, st.floats(1e-9, 1e12), st.integers(2, 8))

@@ -13,7 +13,7 @@ from axk1.eval.report.svg import Point, Scale, drawable, drawing, element, marke
 from axk1.eval.report.words import Text, Words
 
 WIDTH = 480
-LINE_SPACE = 15  # between two labels, so that they do not touch
+LINE_SPACE = 17  # between two labels, so that they do not touch
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,9 @@ def dot_chart(
 
 
 def row_label_width(labels: Sequence[Text]) -> float:
-    """Room for the longest row label at 13 units a line, by the usual widths of Latin letters and Hangul syllables."""
+    """Room for the longest row label, by the usual widths of Latin letters and Hangul syllables at its font size."""
     texts = [text for label in labels for text in (label if isinstance(label, Words) else (label,))]
-    return max((sum(12.5 if ord(c) >= 0x1100 else 6.9 for c in text) for text in texts), default=60.0)
+    return max((sum(13.5 if ord(c) >= 0x1100 else 7.4 for c in text) for text in texts), default=60.0)
 
 
 def _padded(axis: Axis, values: Sequence[float], possible: tuple[float, float]) -> Axis:

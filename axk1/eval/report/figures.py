@@ -203,10 +203,10 @@ def _expert_ratio(runs: Runs) -> Figure | None:
     if not lines:
         return None
     note = Words(
-        "Tokens of the busiest expert over the mean of its layer, in the most uneven layer. "
-        "1 is perfectly even; the number of experts would mean that one does everything.",
-        "가장 고르지 않은 층에서 가장 바쁜 전문가의 토큰 수를 그 층의 평균으로 나눈 값입니다. "
-        "1이면 완전히 고르고, 전문가 수와 같으면 하나가 모두 처리한다는 뜻입니다.",
+        "Tokens of the busiest expert over the mean of its layer, in the most uneven layer. 1 is perfectly even; "
+        "experts divided by experts per token is the worst: the same few are always chosen.",
+        "가장 고르지 않은 층에서 가장 바쁜 전문가의 토큰 수를 그 층의 평균으로 나눈 값입니다. 1이면 완전히 고릅니다. "
+        "최댓값은 전문가 수를 토큰당 전문가 수로 나눈 값이며, 늘 같은 몇 개만 쓴다는 뜻입니다.",
     )
     high = max(2.0, *(y for line in lines for _, y in line.points if np.isfinite(y)))
     y = Axis(Words("maximum / mean load", "최대 / 평균 부하"), low=1.0, high=high)

@@ -137,9 +137,14 @@ def _mixed(by_outcome: Mapping[str, Sequence[Finding]]) -> Words:
         if by_outcome[outcome]:
             parts_en.append(f"{english[outcome]} {_list(_names(by_outcome[outcome], 'en'))}")
             parts_ko.append(f"{', '.join(_names(by_outcome[outcome], 'ko'))} {korean[outcome]}")
+    mixed = (
+        Words("Mixed: against", "엇갈린 결과: ")
+        if by_outcome["ahead"] and by_outcome["behind"]
+        else Words("Against", "")
+    )
     return Words(
-        f"Mixed: against the same student trained alone, the taught student {'; it '.join(parts_en)}.",
-        f"엇갈린 결과: 혼자 배운 같은 모델과 비교해 교사에게 배운 학생은 {', '.join(parts_ko)}.",
+        f"{mixed.en} the same student trained alone, the taught student {'; it '.join(parts_en)}.",
+        f"{mixed.ko}혼자 배운 같은 모델과 비교해 교사에게 배운 학생은 {', '.join(parts_ko)}.",
     )
 
 

@@ -124,14 +124,10 @@ def _cell(finding: Finding, estimate: Estimate | None) -> Cell | None:
 def cards(findings: Sequence[Finding], run: RunFolder) -> list[Card]:
     """A few key figures: the headline findings, and how long it all took."""
     made = [_score_card(f) for f in findings if f.headline and "student" in f.values]
-    seconds = total_seconds(run)
+    seconds, stages = total_seconds(run)
     if seconds:
         seeds = len(run.seeds)
-        note = (
-            Words("all stages", "모든 단계")
-            if seeds == 1
-            else Words(f"all stages, {seeds} seeds", f"모든 단계, 시드 {seeds}개")
-        )
+        note = stages if seeds == 1 else Words(f"{stages.en}, {seeds} seeds", f"{stages.ko}, 시드 {seeds}개")
         made.append(Card(Words("Wall time", "소요 시간"), span(seconds), note))
     return made
 
@@ -210,16 +206,17 @@ def _mean_count(models: Sequence[TrainedModel], name: str) -> float:
     return mean(values) if values else 0.0
 
 
-def total_seconds(run: RunFolder) -> float:
-    """Wall time of all stages: what the chain noted, else the sum of the training stages."""
+def total_seconds(run: RunFolder) -> tuple[float, Words]:
+    """Wall time, and of what: all stages where the chain noted them, else the training stages."""
     try:
         notes = json.loads((run.path / "chain.json").read_text(encoding="utf-8"))
         noted = [float(note["seconds"]) for note in notes.values()]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         noted = []
     if noted:
-        return sum(noted)
-    return sum(_mean_count([model], "seconds") for seed in run.seeds for model in seed.models.values())
+        return sum(noted), Words("all stages", "모든 단계")
+    training = sum(_mean_count([model], "seconds") for seed in run.seeds for model in seed.models.values())
+    return training, Words("training stages", "학습 단계")
 
 
 def errors_note(seeds: int) -> Words:

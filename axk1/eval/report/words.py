@@ -21,7 +21,7 @@ Text = Words | str
 def both(text: Text) -> Markup:
     """Escaped HTML of a text: one span a language, or the text itself where it needs no translation."""
     if isinstance(text, Words):
-        english, korean = escape(text.en), escape(text.ko)
+        english, korean = (escape(part.replace(" %", "\N{NO-BREAK SPACE}%")) for part in text)
         return Markup(f'<span class="en" lang="en">{english}</span><span class="ko" lang="ko">{korean}</span>')
     return escape(text)
 

@@ -316,6 +316,21 @@ def test_marks_do_not_rest_on_colour(page: Page) -> None:
     assert page.html.count("✗ <span") == len(re.findall(r"✗ <span class=\"en\" lang=\"en\">incorrect", page.html)) > 0
 
 
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_text_has_enough_contrast_in_light_and_dark(page: Page, theme: int) -> None:
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", re.findall(r":root \{(.*?)\}", page.html, re.S)[theme]))
+    for ground in ("paper", "panel", "wash"):
+        for ink in ("ink", "soft", "teacher", "student", "control", "base", "good", "bad"):
+            light, dark = sorted((luminance(colours[ground]), luminance(colours[ink])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)  # WCAG 2 level AA
+
+
 def test_the_same_run_gives_the_same_page(run: Path) -> None:
     assert page_of(run).html == page_of(run).html
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from axk1.core.artifact import MANIFEST, Manifest, read_manifest, sha256_file
 from axk1.core.errors import ArtifactError, TokenizerMismatch
-from axk1.distill.records import TopKRecords, records_of
+from axk1.distill.records import Distributions, TopKRecords, records_of
 
 KIND = "knowledge_cache"
 MADE_BY = "axk1 distill cache"
@@ -37,12 +37,8 @@ INDEX_DTYPE = np.dtype(
 class Lookup:
     """The teacher's distributions for some samples, one sample after the other."""
 
-    ids_RK: np.ndarray
-    """Token ids, int64, the most probable first."""
-    log_probs_RK: np.ndarray
-    """Natural log-probabilities, fp32."""
-    log_tail_R: np.ndarray
-    """Log of the mass of all other tokens, fp32."""
+    rows: Distributions
+    """One row per position that predicts a token."""
     offsets: np.ndarray
     """Rows ``offsets[i]`` to ``offsets[i + 1]`` belong to sample i: [n + 1]."""
 
@@ -127,7 +123,7 @@ class KnowledgeCache:
         records = np.empty(offsets[-1], self.records.dtype)
         for i, entry in enumerate(found):
             records[offsets[i] : offsets[i + 1]] = self._read(int(entry))
-        return Lookup(*self.records.decode(records), offsets)
+        return Lookup(self.records.decode(records), offsets)
 
     def verify(self) -> None:
         """Reads every file against its checksum. Raises ArtifactError naming all files that are corrupt."""

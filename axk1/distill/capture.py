@@ -43,9 +43,12 @@ class CacheConfig:
     max_tokens: int | None = None
     """Tokens to score, at most; left out, all. A student meets only samples that are cached, as often as it needs."""
     kind: Literal["topk"] = "topk"
-    """What is stored at each position: ``topk``, the most probable tokens and the mass of all others together."""
-    top_k: int = 32
-    """Tokens stored at each position, four bytes each (six beyond a vocabulary of 65,536)."""
+    """What is stored at each position: ``topk``, the most probable tokens, and the mass of all others, the tail."""
+    top_k: int = 16
+    """Tokens stored with their probability at each position, four bytes each (six beyond a vocabulary of 65,536)."""
+    tail_samples: int = 32
+    """Tokens drawn from the tail at each position, two bytes each (or four): they stand for it without bias. With 0 a
+    student learns the tail's mass but not its shape, which fails where the teacher is uncertain."""
     temperature: float = 1.0
     """What the teacher's logits are divided by; a student must be taught at the same temperature."""
     batch_tokens: int = 8192
@@ -61,6 +64,7 @@ class CacheConfig:
         require(len(self.shards) > 0, "shards", self.shards, "at least one folder")
         require(self.max_tokens is None or self.max_tokens >= 2, "max_tokens", self.max_tokens, "2 or more")
         require(self.top_k >= 1, "top_k", self.top_k, "1 or more")
+        require(self.tail_samples >= 0, "tail_samples", self.tail_samples, "0 or more")
         require(self.temperature > 0, "temperature", self.temperature, "a number above 0")
         require(self.batch_tokens >= 1, "batch_tokens", self.batch_tokens, "1 or more")
         require(self.threads is None or self.threads >= 1, "threads", self.threads, "1 or more")
@@ -114,7 +118,7 @@ class _Material:
         self.inputs = {"teacher": checkpoint_hash(config.teacher), "tokenizer": tokenizer}
         self.inputs |= {f"shards[{i}]": opened.manifest.content_hash for i, opened in enumerate(self.shards)}
         self.plan = CachePlan(
-            TopKRecords(config.top_k, vocab_size),
+            TopKRecords(config.top_k, config.tail_samples, vocab_size),
             self.inputs["teacher"],
             tokenizer,
             config.temperature,
@@ -134,8 +138,8 @@ class _Material:
         return {
             "teacher": f"{config.teacher}, {human(model.total)} parameters, {human(model.active)} active",
             "samples": f"{len(plan.keys):,} of {tokens} tokens, from {len(self.shards)} folders",
-            "stored": f"{config.kind}, {config.top_k} tokens and the tail, {per_token} bytes at each of {human(rows)} "
-            "positions",
+            "stored": f"{config.kind}, {config.top_k} tokens and {config.tail_samples} of the tail, "
+            f"{per_token} bytes at each of {human(rows)} positions",
             "size": f"{human(plan.bytes)}B in {len(plan.chunks)} chunks",
             "device": device.type if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
             "time": f"about {duration(seconds)}",
@@ -194,7 +198,7 @@ def _fill(config: CacheConfig, material: _Material, builder: CacheBuilder) -> No
             if number not in done:
                 rows = plan.rows[part]
                 records, starts = np.empty(rows.sum(), plan.records.dtype), np.cumsum(rows) - rows
-                for sample, scored in scorer.score(material.samples(material.selection[part])):
+                for sample, scored in scorer.score(material.samples(material.selection[part]), plan.keys[part]):
                     records[starts[sample] : starts[sample] + len(scored)] = scored
                     meter.advance(len(scored))
                 builder.write(number, records)

@@ -1,23 +1,29 @@
-"""Forward KL from a teacher known by its top K tokens and the mass of the rest, mixed with cross-entropy, in one pass.
+"""Forward KL from a teacher known by its top K tokens and its tail, mixed with cross-entropy, in one pass.
 
 The teacher gives, at each position, the probabilities p_1..p_K of K tokens and the mass r = 1 - sum(p) of all other
-tokens of its vocabulary, the tail. The student's softmax q is divided in the same way, with Q the sum of q over the
-tail, and the loss is the divergence between the two coarse distributions of K + 1 entries:
+tokens of its vocabulary, the tail. What else is known of the tail decides the loss; q is the student's softmax.
+
+**S tokens drawn from the tail**, each standing for r / S of the mass. With the K probabilities they make a target t
+whose expectation is the teacher's distribution, so loss and gradient are those of the full KL in expectation:
+
+    KL = sum_i t_i (-log q_i) - entropy of the teacher          d KL / d z_i = q_i - t_i
+
+**Nothing but its mass** (S = 0). The tail is one bucket, with Q the sum of q over it, and the loss is the divergence
+between two coarse distributions of K + 1 entries, which never exceeds the full KL. It does not say which of the
+tail's tokens is likely; that is left to the cross-entropy.
 
     KL = sum_k p_k (log p_k - log q_k) + r (log r - log Q)
-
-It is never larger than the KL between the full distributions, and zero only when the student agrees on every stored
-token and on the tail's mass. Its gradient reaches every logit:
 
     d KL / d z_i = q_i - p_i             for one of the K tokens
                  = q_i - r q_i / Q       for a token of the tail: the tail keeps its own shape and moves as a whole
                  = q_i                   for a column that the teacher's vocabulary does not have (padding)
 
-Nothing is renormalised over the K tokens: that would hide the tail's mass and leave its logits without a gradient.
-A temperature T divides the student's logits in the KL (the cache holds the teacher at the same T), and the KL counts
-T^2 times, so that its gradient keeps its size beside the cross-entropy's, which is always taken at T = 1.
+In neither case is anything renormalised over the K tokens: that would hide the tail's mass and give its logits no
+teacher. A temperature T divides the student's logits in the KL (the cache holds the teacher at the same T), and the
+KL counts T^2 times, so that its gradient keeps its size beside the cross-entropy's, which is always taken at T = 1.
 
-Shapes: N tokens with a target, C tokens of one chunk, H hidden size, V the student's vocabulary, K stored tokens.
+Shapes: N tokens with a target, C tokens of one chunk, H hidden size, V the student's vocabulary, K stored tokens,
+S tokens drawn from the tail.
 """
 
 from dataclasses import dataclass
@@ -38,12 +44,17 @@ class TopKTargets:
     """Their natural log-probabilities."""
     log_tail_N: Tensor
     """Log of the mass of all its other tokens; -inf where there is none."""
+    tail_ids_NS: Tensor
+    """Tokens drawn from these by their probability; one can come several times, and S can be 0."""
+    entropy_N: Tensor
+    """Entropy of the whole distribution, in nats; read only where S is above 0."""
     vocab_size: int
     """Size of its vocabulary: no tokens beyond it exist for the teacher."""
 
     def __getitem__(self, rows: slice | Tensor) -> "TopKTargets":
         """The targets of some of the positions."""
-        return TopKTargets(self.ids_NK[rows], self.log_probs_NK[rows], self.log_tail_N[rows], self.vocab_size)
+        parts = (self.ids_NK, self.log_probs_NK, self.log_tail_N, self.tail_ids_NS, self.entropy_N)
+        return TopKTargets(*(part[rows] for part in parts), self.vocab_size)
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,42 @@ def forward_kl_(
     *,
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Sums of KL(teacher || softmax(logits)) and cross-entropy; overwrites the logits with their weighted gradient.
+    """Sums of KL(teacher || softmax(logits)) and cross-entropy; overwrites the logits with their weighted gradient."""
+    loss = _kl_to_samples_ if teacher.tail_ids_NS.shape[1] else _kl_to_bucket_
+    return loss(logits_CV, teacher, kl_weight, targets_C, ce_weight, with_gradient)
+
+
+def _kl_to_samples_(
+    logits_CV: Tensor, teacher: TopKTargets, kl_weight: float, targets_C: Tensor | None, ce_weight: float,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The tail as tokens drawn from it: a soft target with K + S entries."""
+    dtype, S = logits_CV.dtype, teacher.tail_ids_NS.shape[1]
+    ids_CM = torch.cat((teacher.ids_NK, teacher.tail_ids_NS), 1)
+    each_C1 = teacher.log_tail_N.to(dtype).exp().unsqueeze(1) / S
+    t_CM = torch.cat((teacher.log_probs_NK.to(dtype).exp(), each_C1.expand(-1, S)), 1)
+    entry_CM = logits_CV.gather(1, ids_CM)
+    target_C1 = None if targets_C is None else logits_CV.gather(1, targets_C.unsqueeze(1))
+
+    max_C1 = logits_CV.amax(1, keepdim=True)
+    sum_C1 = logits_CV.sub_(max_C1).exp_().sum(1, keepdim=True)
+    lse_C1 = sum_C1.log() + max_C1
+    surprise_CM = torch.where(t_CM == 0, 0.0, t_CM * (lse_C1 - entry_CM))
+    kl = surprise_CM.sum() - teacher.entropy_N.to(dtype).sum()
+    ce = kl.new_zeros(()) if target_C1 is None else (lse_C1 - target_C1).sum()
+    if with_gradient:
+        mass_C1 = kl_weight * t_CM.sum(1, keepdim=True) + ce_weight  # kl_weight + ce_weight, up to rounding
+        logits_CV.mul_(mass_C1 / sum_C1).scatter_add_(1, ids_CM, -kl_weight * t_CM)
+        if targets_C is not None:
+            logits_CV.scatter_add_(1, targets_C.unsqueeze(1), torch.full_like(lse_C1, -ce_weight))
+    return kl, ce
+
+
+def _kl_to_bucket_(
+    logits_CV: Tensor, teacher: TopKTargets, kl_weight: float, targets_C: Tensor | None, ce_weight: float,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The tail as one bucket.
 
     The top tokens are taken out before the softmax and put back after it. The tail is shifted by its own maximum,
     so that its sum is at least one and nothing is lost to rounding or underflow, however small its mass.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from axk1.distill.records import TopKRecords
+from axk1.distill.records import Distributions, TopKRecords
 from axk1.distill.topk import top_k_of_states
 from axk1.model.transformer import Transformer
 
@@ -34,11 +34,12 @@ class Scorer:
         self._weight_VH = teacher.output_weight.detach()[: records.vocab_size].float()
 
     @torch.no_grad()
-    def score(self, samples: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    def score(self, samples: Sequence[np.ndarray], keys: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yields the number of a sample and its records, one for each token but the first, in any order.
 
         Samples of like length share a batch. Each has a row of its own, so that plain causal attention keeps it from
-        the others, and the padding behind it changes nothing.
+        the others, and the padding behind it changes nothing. What is drawn from the tail depends on a sample's key
+        alone, so that it is the same whatever else is scored.
         """
         lengths = np.array([len(sample) - 1 for sample in samples])
         for batch in batches_by_length(lengths, self.batch_tokens):
@@ -47,7 +48,8 @@ class Scorer:
                 ids_BT[row, : lengths[number]] = samples[number][:-1]
             states_BTH = self._states(torch.from_numpy(ids_BT))
             real_BT = torch.arange(ids_BT.shape[1]) < torch.from_numpy(lengths[batch]).unsqueeze(1)
-            records_R = self._records(states_BTH[real_BT.to(states_BTH.device)])
+            uniform_RS = np.concatenate([self._uniform(keys[number], lengths[number]) for number in batch])
+            records_R = self._records(states_BTH[real_BT.to(states_BTH.device)], torch.from_numpy(uniform_RS))
             yield from zip(batch.tolist(), np.split(records_R, np.cumsum(lengths[batch])[:-1]), strict=True)
 
     def _states(self, ids_BT: Tensor) -> Tensor:
@@ -55,9 +57,19 @@ class Scorer:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             return self.teacher.hidden(ids_BT.to(device)).states_BTH
 
-    def _records(self, states_RH: Tensor) -> np.ndarray:
-        top = top_k_of_states(states_RH.float(), self._weight_VH, self.records.top_k, temperature=self.temperature)
-        return self.records.encode(*(x.cpu().numpy() for x in (top.ids_NK, top.log_probs_NK, top.log_tail_N)))
+    def _uniform(self, key: np.ndarray, rows: int) -> np.ndarray:
+        seed = np.random.Philox(key=np.frombuffer(key.tobytes(), np.uint64))
+        return 1 - np.random.Generator(seed).random((rows, self.records.tail_samples), dtype=np.float32)
+
+    def _records(self, states_RH: Tensor, uniform_RS: Tensor) -> np.ndarray:
+        top = top_k_of_states(
+            states_RH.float(),
+            self._weight_VH,
+            self.records.top_k,
+            uniform_RS.to(states_RH.device),
+            temperature=self.temperature,
+        )
+        return self.records.encode(Distributions(*(value.cpu().numpy() for value in vars(top).values())))
 
 
 def batches_by_length(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:

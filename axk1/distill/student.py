@@ -3,7 +3,7 @@
 The control, the same student without a teacher, is the same recipe with ``kl_weight = 0`` and ``ce_weight = 1``: it
 sees the same samples in the same order from the same starting weights, and its KL to the teacher is still measured.
 
-Shapes: B rows, T positions, N = B x T, K stored tokens.
+Shapes: B rows, T positions, N = B x T.
 """
 
 import dataclasses
@@ -144,7 +144,7 @@ class Distillation:
             spaced[where] = values
             return torch.from_numpy(spaced).to(device)
 
-        parts = (found.ids_RK, found.log_probs_RK, found.log_tail_R)
+        parts = (getattr(found.rows, field.name) for field in dataclasses.fields(found.rows))
         return TopKTargets(*(spread(part) for part in parts), self.cache.records.vocab_size)
 
     def _needs_teacher(self, step: int) -> bool:

@@ -11,40 +11,79 @@ from torch import Tensor
 
 from axk1.train.loss import default_chunk, logit_chunks
 
+_NEVER = -1e4
+"""A logit, relative to the largest, whose probability is zero; finite, so that zero times it is zero."""
 _GROUP = 8
 """Columns in a group of the pre-selection: fewer leave more maxima to search, more leave more candidates."""
 
 
 @dataclass(frozen=True)
 class TopK:
-    """The K most probable tokens at each position, the most probable first, and what is left."""
+    """Distributions at N positions, in short."""
 
     ids_NK: Tensor
-    """Token ids."""
+    """The K most probable tokens, the most probable first."""
     log_probs_NK: Tensor
-    """Natural log-probabilities, fp32."""
+    """Their natural log-probabilities, fp32."""
     log_tail_N: Tensor
     """Log of the mass of all other tokens, exact also where it is far below rounding; -inf where there is none."""
+    tail_ids_NS: Tensor
+    """Tokens drawn from the tail."""
+    entropy_N: Tensor
+    """Entropy of the whole distribution, in nats."""
 
 
 @torch.no_grad()
-def top_k_of_states(states_NH: Tensor, weight_VH: Tensor, k: int, *, temperature: float = 1.0) -> TopK:
-    """The top of ``softmax(states @ weight.T / temperature)`` and the mass of its tail."""
-    N, device = len(states_NH), states_NH.device
-    ids_NK = torch.empty(N, k, dtype=torch.long, device=device)
-    log_probs_NK = torch.empty(N, k, device=device)
-    log_tail_N = torch.empty(N, device=device)
+def top_k_of_states(
+    states_NH: Tensor, weight_VH: Tensor, k: int, uniform_NS: Tensor, *, temperature: float = 1.0
+) -> TopK:
+    """The top of ``softmax(states @ weight.T / temperature)``, the mass of its tail, and tokens drawn from the tail.
+
+    Args:
+        states_NH: the teacher's states.
+        weight_VH: its output matrix.
+        k: tokens to keep.
+        uniform_NS: numbers above 0, up to 1, that decide which tokens are drawn; their count is S.
+        temperature: what the logits are divided by.
+    """
+    device = states_NH.device
+    parts = []
     for rows, logits_CV in logit_chunks(states_NH, weight_VH, default_chunk(len(weight_VH), device.type)):
         if temperature != 1:
             logits_CV.div_(temperature)
-        top_CK, ids_NK[rows] = top_k(logits_CV, k)
-        shift_C1 = top_CK[:, :1]
-        tail_CV = logits_CV.scatter_(1, ids_NK[rows], float("-inf")).sub_(shift_C1).exp_()
-        log_tail_C1 = tail_CV.sum(1, keepdim=True).log() + shift_C1
-        lse_C1 = torch.logsumexp(torch.cat((top_CK, log_tail_C1), 1), 1, keepdim=True)
-        log_probs_NK[rows] = top_CK - lse_C1
-        log_tail_N[rows] = (log_tail_C1 - lse_C1).squeeze(1)
-    return TopK(ids_NK, log_probs_NK, log_tail_N)
+        parts.append(_short(logits_CV, k, uniform_NS[rows]))
+    return TopK(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def _short(logits_CV: Tensor, k: int, uniform_CS: Tensor) -> tuple[Tensor, ...]:
+    """One chunk; the fields of ``TopK`` in order. Spoils the logits."""
+    top_CK, ids_CK = top_k(logits_CV, k)
+    shift_C1 = top_CK[:, :1].clone()
+    logits_CV.sub_(shift_C1).scatter_(1, ids_CK, _NEVER)
+    tail_CV = logits_CV.exp()
+    tail_sum_C1 = tail_CV.sum(1, keepdim=True)
+    surprise_C1 = torch.bmm(tail_CV.unsqueeze(1), logits_CV.clamp_(min=_NEVER).unsqueeze(2)).squeeze(2)
+    top_CK = top_CK - shift_C1
+    lse_C1 = torch.logsumexp(torch.cat((top_CK, tail_sum_C1.log()), 1), 1, keepdim=True)
+    log_probs_CK, log_tail_C1 = top_CK - lse_C1, tail_sum_C1.log() - lse_C1
+    # Sum of p log p: over the top tokens as it stands, over the tail from its logits, weighted with exp(logit).
+    tail_part_C1 = (surprise_C1 - lse_C1 * tail_sum_C1) * (-lse_C1).exp()
+    entropy_C1 = -torch.xlogy(log_probs_CK.exp(), log_probs_CK.exp()).sum(1, keepdim=True) - tail_part_C1
+    tail_ids_CS = _draw(tail_CV, logits_CV, uniform_CS)
+    return ids_CK, log_probs_CK, log_tail_C1.squeeze(1), tail_ids_CS, entropy_C1.squeeze(1).clamp_(min=0)
+
+
+def _draw(weights_CV: Tensor, buffer_CV: Tensor, uniform_CS: Tensor) -> Tensor:
+    """Draws S columns of each row in proportion to its weights, one from each S-th of their sum.
+
+    Strata keep the counts close to their expectation, which is exact: S x weight / sum.
+    """
+    S = uniform_CS.shape[1]
+    if S == 0:
+        return uniform_CS.new_empty(len(uniform_CS), 0, dtype=torch.long)
+    cumulative_CV = torch.cumsum(weights_CV, 1, out=buffer_CV)
+    place_CS = (torch.arange(S, device=uniform_CS.device) + uniform_CS) / S
+    return torch.searchsorted(cumulative_CV, place_CS * cumulative_CV[:, -1:])
 
 
 def top_k(x_CV: Tensor, k: int) -> tuple[Tensor, Tensor]:

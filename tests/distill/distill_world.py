@@ -90,6 +90,7 @@ def save_teacher(folder, model):
 
 def cache_config(folder, **changes):
     fields = {"teacher": folder / "teacher", "shards": (ShardSource(folder / "shards"),), "top_k": 6, "threads": 1}
+    fields["tail_samples"] = 4
     return CacheConfig(
         **{**fields, "output": folder / "knowledge", "batch_tokens": 128, "precision": "fp32", **changes}
     )

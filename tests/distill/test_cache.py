@@ -12,37 +12,43 @@ from axk1.core.errors import ArtifactError, ConfigError, TokenizerMismatch
 from axk1.distill.building import CacheBuilder, CachePlan
 from axk1.distill.cache import KnowledgeCache
 from axk1.distill.capture import build_cache
-from axk1.distill.records import STEPS_PER_NAT, TopKRecords
+from axk1.distill.records import STEPS_PER_NAT, Distributions, TopKRecords
 
 
 def random_distributions(rows, records, generator):
-    """Ids, log-probabilities and log tails of ``rows`` distributions, some almost certain, some almost flat."""
-    size = records.top_k + 1
-    parts = np.log(generator.dirichlet(np.full(size, 0.1), rows) + 1e-12) * generator.uniform(0.01, 1, (rows, 1))
+    """Distributions of ``rows`` positions, some almost certain, some almost flat."""
+    parts = np.log(generator.dirichlet(np.full(records.top_k + 1, 0.1), rows) + 1e-12)
+    parts *= generator.uniform(0.01, 1, (rows, 1))
     parts -= np.log(np.exp(parts).sum(1, keepdims=True))
-    ids = np.argsort(generator.random((rows, min(records.vocab_size, 1000))), axis=1)[:, : records.top_k]
-    return ids + records.vocab_size - min(records.vocab_size, 1000), parts[:, 1:], parts[:, 0]
+    known = min(records.vocab_size, 1000)
+    ids = records.vocab_size - 1 - np.argsort(generator.random((rows, known)), axis=1)
+    drawn = generator.integers(0, records.vocab_size, (rows, records.tail_samples))
+    entropy = generator.uniform(0, 12, rows)
+    return Distributions(ids[:, : records.top_k], parts[:, 1:], parts[:, 0], drawn, entropy)
 
 
 @hypothesis.settings(max_examples=40, deadline=None)
 @hypothesis.given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=30),
     top_k=st.integers(1, 7),
+    tail_samples=st.integers(0, 5),
     vocab_size=st.sampled_from([8, 65_536, 65_537, 163_840]),
     chunk_rows=st.integers(1, 40),
     same_prefix=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_what_goes_in_comes_out(tmp_path_factory, lengths, top_k, vocab_size, chunk_rows, same_prefix, seed):
+def test_what_goes_in_comes_out(
+    tmp_path_factory, lengths, top_k, tail_samples, vocab_size, chunk_rows, same_prefix, seed
+):
     folder, generator = tmp_path_factory.mktemp("cache"), np.random.default_rng(seed)
-    records, rows = TopKRecords(top_k, vocab_size), np.array(lengths)
+    records, rows = TopKRecords(top_k, tail_samples, vocab_size), np.array(lengths)
     keys = {generator.bytes(16) for _ in lengths}
     keys = {bytes(8) + key[8:] for key in keys} if same_prefix else keys
     keys = np.frombuffer(b"".join(sorted(keys)), np.uint8).reshape(-1, 16)
-    ids, log_probs, log_tail = random_distributions(rows.sum(), records, generator)
+    stored = random_distributions(rows.sum(), records, generator)
     builder = CacheBuilder(folder / "cache", CachePlan(records, "teacher", "tokenizer", 1.0, keys, rows, chunk_rows))
     assert builder.resume() == []
-    ends, encoded = np.cumsum(rows), records.encode(ids, log_probs, log_tail)
+    ends, encoded = np.cumsum(rows), records.encode(stored)
     for number, part in enumerate(builder.plan.chunks):
         builder.write(number, encoded[ends[part.start] - rows[part.start] : ends[part.stop - 1]])
     assert builder.resume() == list(range(len(builder.plan.chunks)))
@@ -54,10 +60,12 @@ def test_what_goes_in_comes_out(tmp_path_factory, lengths, top_k, vocab_size, ch
     found = cache.lookup(keys[order])
     assert np.array_equal(np.diff(found.offsets), rows[order])
     where = np.concatenate([np.arange(ends[i] - rows[i], ends[i]) for i in order])
-    assert np.array_equal(found.ids_RK, ids[where])
-    np.testing.assert_allclose(found.log_probs_RK, log_probs[where], atol=1.1 / STEPS_PER_NAT)
-    np.testing.assert_allclose(found.log_tail_R, log_tail[where], atol=1.1 / STEPS_PER_NAT)
-    np.testing.assert_allclose(np.exp(found.log_probs_RK).sum(1) + np.exp(found.log_tail_R), 1, atol=1e-5)
+    got = found.rows
+    assert np.array_equal(got.ids_RK, stored.ids_RK[where])
+    assert np.array_equal(got.tail_ids_RS, stored.tail_ids_RS[where])
+    for name in ("log_probs_RK", "log_tail_R", "entropy_R"):
+        np.testing.assert_allclose(getattr(got, name), getattr(stored, name)[where], atol=1.1 / STEPS_PER_NAT)
+    np.testing.assert_allclose(np.exp(got.log_probs_RK).sum(1) + np.exp(got.log_tail_R), 1, atol=1e-5)
     other = keys[order].copy()
     other[:, 15] ^= 1
     known = {bytes(key) for key in keys}
@@ -66,18 +74,25 @@ def test_what_goes_in_comes_out(tmp_path_factory, lengths, top_k, vocab_size, ch
 
 
 def test_impossible_probabilities_are_refused():
-    records = TopKRecords(2, 100)
+    records = TopKRecords(2, 0, 100)
+
+    def row(first, second, tail):
+        values = (np.array([[1, 2]]), np.array([[first, second]]), np.array([tail]))
+        return Distributions(*values, np.zeros((1, 0), int), np.zeros(1))
+
     for bad in (np.nan, 0.5):
         with pytest.raises(ValueError, match="NaN or above zero"):
-            records.encode(np.array([[1, 2]]), np.array([[bad, -3.0]]), np.array([-1.0]))
-    assert records.decode(records.encode(np.array([[1, 2]]), np.array([[0.0, -np.inf]]), np.array([-np.inf])))
+            records.encode(row(bad, -3.0, -1.0))
+    certain = records.decode(records.encode(row(0.0, -np.inf, -np.inf)))
+    np.testing.assert_allclose(np.exp(certain.log_probs_RK), [[1.0, 0.0]], atol=1e-12)
     with pytest.raises(ConfigError, match="top_k"):
-        TopKRecords(100, 100)
+        TopKRecords(100, 0, 100)
 
 
 def test_bytes_at_each_position():
-    assert [TopKRecords(k, 8192).dtype.itemsize for k in (16, 32, 64)] == [66, 130, 258]
-    assert TopKRecords(32, 163_840).dtype.itemsize == 194
+    assert [TopKRecords(k, 0, 8192).dtype.itemsize for k in (16, 32, 64)] == [68, 132, 260]
+    assert TopKRecords(16, 32, 8192).dtype.itemsize == 132
+    assert TopKRecords(16, 32, 163_840).dtype.itemsize == 228
 
 
 def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(world, tmp_path, monkeypatch):
@@ -129,7 +144,7 @@ def test_a_missing_or_shortened_file_is_named(world, tmp_path, name):
 def test_another_tokenizer_or_teacher_is_refused_with_the_repair(world):
     cache = KnowledgeCache.open(world / "knowledge")
     same = {"tokenizer_hash": cache.tokenizer_hash, "teacher_hash": cache.teacher_hash}
-    assert KnowledgeCache.open(world / "knowledge", **same).records == TopKRecords(6, VOCABULARY)
+    assert KnowledgeCache.open(world / "knowledge", **same).records == TopKRecords(6, 4, VOCABULARY)
     with pytest.raises(TokenizerMismatch, match="another tokenizer") as raised:
         KnowledgeCache.open(world / "knowledge", tokenizer_hash="0" * 64)
     assert "axk1 distill cache" in raised.value.repair
@@ -141,10 +156,10 @@ def test_another_tokenizer_or_teacher_is_refused_with_the_repair(world):
 
 
 def test_chunks_of_another_plan_or_damaged_ones_are_made_again(tmp_path):
-    generator, records = np.random.default_rng(0), TopKRecords(3, 50)
+    generator, records = np.random.default_rng(0), TopKRecords(3, 2, 50)
     keys = np.sort(np.frombuffer(generator.bytes(16 * 6), "V16")).view(np.uint8).reshape(-1, 16)
     rows = np.full(6, 4)
-    encoded = records.encode(*random_distributions(24, records, generator))
+    encoded = records.encode(random_distributions(24, records, generator))
 
     def builder(teacher):
         plan = CachePlan(records, teacher, "tokenizer", 1.0, keys, rows, 8)

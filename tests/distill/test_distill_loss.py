@@ -25,10 +25,20 @@ def teacher_log_probs(n=23, vocabulary=40, seed=1, scale=2.0):
     return torch.log_softmax(scale * torch.randn(n, vocabulary, generator=generator, dtype=torch.float64), -1)
 
 
-def top_k(log_probs, k):
+def top_k(log_probs, k, draws=0, seed=2):
+    """What a cache knows of these distributions: their top, their tail's mass, and tokens drawn from the tail."""
     values, ids = log_probs.topk(k, -1)
-    tail = log_probs.scatter(1, ids, float("-inf")).logsumexp(-1)
-    return TopKTargets(ids, values, tail, log_probs.shape[1])
+    rest = log_probs.scatter(1, ids, float("-inf"))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.multinomial(rest.exp(), max(draws, 1), replacement=True, generator=generator)[:, :draws]
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    return TopKTargets(ids, values, rest.logsumexp(-1), drawn, entropy, log_probs.shape[1])
+
+
+def bucket(ids, log_probs, log_tail, vocab_size=40):
+    """A teacher that says nothing of its tail but the mass."""
+    nothing = torch.empty(len(ids), 0, dtype=torch.long)
+    return TopKTargets(ids, log_probs, log_tail, nothing, torch.full_like(log_tail, float("nan")), vocab_size)
 
 
 def reference(states, weight, targets, teacher, *, kl_weight, ce_weight, temperature=1.0):
@@ -36,13 +46,19 @@ def reference(states, weight, targets, teacher, *, kl_weight, ce_weight, tempera
     keep = targets != -100
     logits, teacher = (states @ weight.T)[keep], teacher[keep.nonzero().squeeze(1)]
     log_q = torch.log_softmax(logits / temperature, -1)
+    ce = F.cross_entropy(logits, targets[keep], reduction="sum")
+    draws = teacher.tail_ids_NS.shape[1]
+    if draws:
+        soft = torch.zeros_like(log_q).scatter_(1, teacher.ids_NK, teacher.log_probs_NK.exp())
+        soft.scatter_add_(1, teacher.tail_ids_NS, (teacher.log_tail_N.exp() / draws).unsqueeze(1).expand(-1, draws))
+        kl = F.cross_entropy(logits / temperature, soft, reduction="sum") - teacher.entropy_N.sum()
+        return kl_weight * temperature**2 * kl + ce_weight * ce, kl, ce
     known = torch.zeros_like(log_q, dtype=torch.bool).scatter_(1, teacher.ids_NK, True)
     known[:, teacher.vocab_size :] = True  # padding is not in the tail
     log_q_tail = log_q.masked_fill(known, float("-inf")).logsumexp(-1, keepdim=True)
     coarse_q = torch.cat((log_q.gather(1, teacher.ids_NK), log_q_tail), 1)
     coarse_p = torch.cat((teacher.log_probs_NK, teacher.log_tail_N.unsqueeze(1)), 1)
     kl = F.kl_div(coarse_q, coarse_p, reduction="sum", log_target=True)
-    ce = F.cross_entropy(logits, targets[keep], reduction="sum")
     return kl_weight * temperature**2 * kl + ce_weight * ce, kl, ce
 
 
@@ -60,15 +76,17 @@ def assert_equals_reference(states, weight, targets, teacher, chunk=None, **mix)
 @pytest.mark.parametrize("chunk", [1, 5, 64])
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
 @pytest.mark.parametrize("weights", [(0.7, 0.4), (1.0, 0.0), (0.0, 1.0)])
-def test_loss_and_gradients_equal_autograd(chunk, temperature, weights):
+@pytest.mark.parametrize("draws", [0, 9])
+def test_loss_and_gradients_equal_autograd(chunk, temperature, weights, draws):
     log_probs = torch.log_softmax(teacher_log_probs() / temperature, -1)
     mix = {"kl_weight": weights[0], "ce_weight": weights[1], "temperature": temperature}
-    assert_equals_reference(*student(), top_k(log_probs, 6), chunk=chunk, **mix)
+    assert_equals_reference(*student(), top_k(log_probs, 6, draws), chunk=chunk, **mix)
 
 
-def test_gradcheck():
+@pytest.mark.parametrize("draws", [0, 3])
+def test_gradcheck(draws):
     states, weight, targets = student(n=5, hidden=3, vocabulary=7)
-    teacher = top_k(teacher_log_probs(n=5, vocabulary=7), 2)
+    teacher = top_k(teacher_log_probs(n=5, vocabulary=7), 2, draws)
     total = lambda s, w: fused_linear_distillation(s, w, targets, teacher, chunk=2, **MIX).total  # noqa: E731
     assert torch.autograd.gradcheck(total, (states, weight))
 
@@ -80,6 +98,26 @@ def test_all_tokens_stored_is_the_full_divergence():
     keep = targets != -100
     log_q = torch.log_softmax(states @ weight.T, -1)
     torch.testing.assert_close(loss.total, F.kl_div(log_q[keep], log_probs[keep], reduction="sum", log_target=True))
+
+
+def test_drawn_tokens_teach_the_full_divergence_in_expectation():
+    """With the identity as states the weight's gradient is that of the logits: q - p, on the tail as well."""
+    n, vocabulary, repeats = 6, 30, 400
+    logits = torch.randn(n, vocabulary, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    log_probs = teacher_log_probs(n, vocabulary, scale=0.5)
+    full = F.kl_div(torch.log_softmax(logits, -1), log_probs, reduction="sum", log_target=True)
+    gradients, losses = [], []
+    for seed in range(repeats):
+        weight = logits.T.clone().requires_grad_()
+        states, targets = torch.eye(n, dtype=torch.float64), torch.zeros(n, dtype=torch.long)
+        teacher = top_k(log_probs, 3, draws=8, seed=seed)
+        loss = fused_linear_distillation(states, weight, targets, teacher, kl_weight=1.0, ce_weight=0.0)
+        losses.append(loss.total.item())
+        gradients.append(torch.autograd.grad(loss.total, weight)[0].T)
+    gradients, losses = torch.stack(gradients), torch.tensor(losses)
+    error = gradients.std(0) / repeats**0.5 + 1e-9
+    assert ((gradients.mean(0) - (logits.softmax(-1) - log_probs.exp())).abs() < 5 * error).all()
+    assert abs(losses.mean() - full) < 5 * losses.std() / repeats**0.5
 
 
 def test_a_student_equal_to_its_teacher_has_no_loss_and_no_gradient():
@@ -112,9 +150,10 @@ def test_the_tail_is_taught_and_the_top_is_not_renormalised():
     assert (on_top - (q.gather(1, teacher.ids_NK) - renormalised)).abs().min() > 1e-4
 
 
-def test_a_padded_student_vocabulary():
+@pytest.mark.parametrize("draws", [0, 5])
+def test_a_padded_student_vocabulary(draws):
     states, weight, targets = student(vocabulary=48)
-    teacher = top_k(teacher_log_probs(vocabulary=40), 6)
+    teacher = top_k(teacher_log_probs(vocabulary=40), 6, draws)
     assert_equals_reference(states, weight, targets.clamp(max=39), teacher, chunk=7, **MIX)
     loss = fused_linear_distillation(states, weight, targets.clamp(max=39), teacher, kl_weight=1.0, ce_weight=0.0)
     logits = (states @ weight.T).detach()
@@ -130,7 +169,7 @@ def test_tails_of_almost_nothing_and_almost_everything(top):
     log_probs = torch.cat((first, first - 30), 1)
     ids = torch.arange(2).expand(23, 2).contiguous()
     tail = torch.log(-torch.expm1(log_probs.logsumexp(1)))
-    assert_equals_reference(states, weight, targets, TopKTargets(ids, log_probs, tail, 40), **MIX)
+    assert_equals_reference(states, weight, targets, bucket(ids, log_probs, tail), **MIX)
 
 
 def test_no_tail_at_all():
@@ -138,18 +177,19 @@ def test_no_tail_at_all():
     ids = torch.arange(3).expand(23, 3).contiguous()
     log_probs = torch.full((23, 3), -math.log(3), dtype=torch.float64)
     none = torch.full((23,), float("-inf"), dtype=torch.float64)
-    loss = fused_linear_distillation(states, weight, targets, TopKTargets(ids, log_probs, none, 40), **MIX)
-    expected = reference(states, weight, targets, TopKTargets(ids, log_probs, none.clamp(min=-300), 40), **MIX)[0]
+    loss = fused_linear_distillation(states, weight, targets, bucket(ids, log_probs, none), **MIX)
+    expected = reference(states, weight, targets, bucket(ids, log_probs, none.clamp(min=-300)), **MIX)[0]
     torch.testing.assert_close(loss.total, expected)
     gradients = torch.autograd.grad(expected, (states, weight))
     torch.testing.assert_close(torch.autograd.grad(loss.total, (states, weight)), gradients)
 
 
 @pytest.mark.parametrize("scale", [1e2, 1e4])
-def test_a_very_certain_student_in_fp32(scale):
+@pytest.mark.parametrize("draws", [0, 5])
+def test_a_very_certain_student_in_fp32(scale, draws):
     states, weight, targets = (x.detach() for x in student())
     states, weight = (states * scale).float().requires_grad_(), weight.float().requires_grad_()
-    teacher = top_k(teacher_log_probs(), 6)
+    teacher = top_k(teacher_log_probs(), 6, draws)
     loss = fused_linear_distillation(states, weight, targets, teacher, **MIX)
     wide = [x.detach().double().requires_grad_() for x in (states, weight)]
     expected = reference(*wide, targets, teacher, **MIX)[0]
@@ -168,16 +208,17 @@ def test_forbidden_tokens_give_no_nan(allowed):
     logits[:, allowed:] = float("-inf")
     ids = torch.tensor([[0, 1, 19]] * 4)
     log_probs = torch.tensor([[-0.5, -1.5, float("-inf")]] * 4, dtype=torch.float64)
-    teacher = TopKTargets(ids, log_probs, torch.log1p(-log_probs.exp().sum(1)), 20)
+    teacher = bucket(ids, log_probs, torch.log1p(-log_probs.exp().sum(1)), 20)
     kl, ce = forward_kl_(logits, teacher, 1.0, torch.tensor([0] * 4), with_gradient=True)
     assert kl.isfinite() and ce.isfinite() and logits.isfinite().all()
     assert (logits[:, allowed:] == 0).all()
     torch.testing.assert_close(logits.sum(1), torch.zeros(4, dtype=torch.float64))
 
 
-def test_64_rows_in_one_go_equal_8_times_8():
+@pytest.mark.parametrize("draws", [0, 5])
+def test_64_rows_in_one_go_equal_8_times_8(draws):
     states, weight, targets = student(n=64)
-    teacher = top_k(teacher_log_probs(n=64), 6)
+    teacher = top_k(teacher_log_probs(n=64), 6, draws)
     whole = fused_linear_distillation(states, weight, targets, teacher, **MIX)
     parts = [
         fused_linear_distillation(states[i : i + 8], weight, targets[i : i + 8], teacher[i : i + 8], **MIX)
@@ -189,10 +230,11 @@ def test_64_rows_in_one_go_equal_8_times_8():
     torch.testing.assert_close(torch.autograd.grad(sum(part.total for part in parts), weight)[0], expected)
 
 
-def test_bf16_autocast_stays_close_to_fp32():
+@pytest.mark.parametrize("draws", [0, 16])
+def test_bf16_autocast_stays_close_to_fp32(draws):
     states, weight, targets = student(n=200, hidden=64, vocabulary=300)
     states, weight = (x.detach().float().div(3).requires_grad_() for x in (states, weight))
-    teacher = top_k(teacher_log_probs(n=200, vocabulary=300).float(), 16)
+    teacher = top_k(teacher_log_probs(n=200, vocabulary=300).float(), 16, draws)
     exact = fused_linear_distillation(states, weight, targets, teacher, **MIX)
     with torch.autocast("cpu", torch.bfloat16):
         loss = fused_linear_distillation(states, weight, targets, teacher, **MIX)

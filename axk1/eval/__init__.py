@@ -1,0 +1,1 @@
+"""Any ``LanguageModel`` -> scores with error bars, a comparison of models, a report page."""

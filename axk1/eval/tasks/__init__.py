@@ -1,0 +1,38 @@
+"""The reasoning tasks that models are taught and examined with, by the name of their dataset in reasoning-gym."""
+
+from axk1.eval.tasks.arithmetic import (
+    ChainSum,
+    ComplexArithmetic,
+    CountBits,
+    CountPrimes,
+    GreatestCommonDivisor,
+    SimpleEquations,
+)
+from axk1.eval.tasks.task import Task
+from axk1.eval.tasks.words import (
+    AliceInWonderland,
+    LegCounting,
+    NumberFiltering,
+    RotateMatrix,
+    WeekdayArithmetic,
+    WordSequenceReversal,
+)
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        AliceInWonderland(),
+        WeekdayArithmetic(),
+        ChainSum(),
+        ComplexArithmetic(),
+        CountBits(),
+        CountPrimes(),
+        GreatestCommonDivisor(),
+        LegCounting(),
+        NumberFiltering(),
+        RotateMatrix(),
+        SimpleEquations(),
+        WordSequenceReversal(),
+    )
+}
+"""Every task, in alphabetical order of its name."""

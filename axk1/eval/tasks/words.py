@@ -1,0 +1,311 @@
+"""Tasks in words: weekdays, animals, siblings, lists, squares."""
+
+import datetime
+import re
+from typing import ClassVar
+
+from reasoning_gym.arithmetic.leg_counting import ANIMALS
+from reasoning_gym.logic.aiw import TaskType
+
+from axk1.eval.tasks.task import Entry, Language, Options, Questions, Task
+
+_WEEKDAYS: dict[Language, tuple[str, ...]] = {
+    "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "ko": ("월요일", "화요일", "수요일", "목요일", "금요일", "토요일", "일요일"),
+}
+
+
+class WeekdayArithmetic(Task):
+    """The day of the week some days from now or ago, day by day."""
+
+    name = "calendar_arithmetic"
+    options: ClassVar[Options] = {"tasks": ["weekday_offset"], "offset_upper_bound": 7}
+    questions: ClassVar[Questions] = {
+        "en": (
+            "Today is {today}. What day {will_be} {when}?",
+            "If today is {today}, what day of the week {will_be} {when}?",
+        ),
+        "ko": (
+            "오늘은 {today}입니다. {when:은/는} 무슨 요일{will_be}?",
+            "오늘이 {today}이라면 {when:은/는} 무슨 요일{will_be}?",
+        ),
+    }
+    _WILL_BE: ClassVar[dict[Language, tuple[str, str]]] = {"en": ("will it be", "was it"), "ko": ("인가요", "이었나요")}
+
+    def operands(self, entry: Entry) -> str:
+        return f"{self._start(entry)}{entry['metadata']['offset_days']:+d}"
+
+    def fields(self, entry: Entry, language: Language) -> dict[str, str]:
+        offset = entry["metadata"]["offset_days"]
+        days = abs(offset)
+        plural = "day" if days == 1 else "days"
+        return {
+            "today": _WEEKDAYS[language][self._start(entry)],
+            "will_be": self._WILL_BE[language][offset < 0],
+            "when": {
+                "en": f"in {days} {plural}" if offset > 0 else f"{days} {plural} ago",
+                "ko": f"{days}일 {'뒤' if offset > 0 else '전'}",
+            }[language],
+        }
+
+    def reasoning(self, entry: Entry, language: Language) -> str:
+        offset = entry["metadata"]["offset_days"]
+        step = 1 if offset > 0 else -1
+        days = [_WEEKDAYS[language][(self._start(entry) + step * i) % 7] for i in range(1, abs(offset) + 1)]
+        return ", ".join(f"{i} {day}" for i, day in enumerate(days, start=1))
+
+    def answer(self, entry: Entry, language: Language) -> str:
+        return _WEEKDAYS[language][_WEEKDAYS["en"].index(entry["answer"])]
+
+    def to_gym(self, answer: str) -> str:
+        if answer in _WEEKDAYS["ko"]:
+            return _WEEKDAYS["en"][_WEEKDAYS["ko"].index(answer)]
+        return answer
+
+    def _start(self, entry: Entry) -> int:
+        return datetime.date.fromisoformat(entry["metadata"]["start_date"]).weekday()
+
+
+class NumberFiltering(Task):
+    """Three digits, of which those above or below a limit stay or go."""
+
+    name = "number_filtering"
+    options: ClassVar[Options] = {
+        "min_numbers": 3,
+        "max_numbers": 3,
+        "min_decimals": 0,
+        "max_decimals": 0,
+        "min_value": 1,
+        "max_value": 9,
+    }
+    questions: ClassVar[Questions] = {
+        "en": ("{action} numbers {comparison} than {limit}: {numbers}",),
+        "ko": ("{limit}보다 {comparison} 수{action}: {numbers}", "{numbers}에서 {limit}보다 {comparison} 수{action}."),
+    }
+    _WORDS: ClassVar[dict[Language, dict[str, str]]] = {
+        "en": {"keep": "Keep only", "remove": "Remove", "larger": "larger", "smaller": "smaller"},
+        "ko": {"keep": "만 남기세요", "remove": "를 빼세요", "larger": "큰", "smaller": "작은"},
+    }
+    _STAYS: ClassVar[dict[Language, tuple[str, str]]] = {"en": ("drop", "keep"), "ko": ("뺌", "남김")}
+
+    def operands(self, entry: Entry) -> str:
+        metadata = entry["metadata"]
+        return f"{metadata['operation']},{metadata['filter_value']},{'/'.join(metadata['original_numbers'])}"
+
+    def fields(self, entry: Entry, language: Language) -> dict[str, str]:
+        metadata, words = entry["metadata"], self._WORDS[language]
+        action, comparison = metadata["operation"].split("_")
+        return {
+            "action": words[action],
+            "comparison": words[comparison],
+            "limit": metadata["filter_value"],
+            "numbers": str(metadata["original_numbers"]),
+        }
+
+    def reasoning(self, entry: Entry, language: Language) -> str:
+        metadata = entry["metadata"]
+        limit = int(metadata["filter_value"])
+        kept, steps = set(metadata["result"]), []
+        for number in metadata["original_numbers"]:
+            sign = "<" if int(number) < limit else ">" if int(number) > limit else "="
+            steps.append(f"{number}{sign}{limit} {self._STAYS[language][number in kept]}")
+        return ", ".join(steps)
+
+
+class LegCounting(Task):
+    """The legs of some animals of one kind."""
+
+    name = "leg_counting"
+    options: ClassVar[Options] = {"min_animals": 1, "max_animals": 1, "min_instances": 1, "max_instances": 9}
+    questions: ClassVar[Questions] = {
+        "en": ("How many legs do {animals} have?", "Count the legs of {animals}."),
+        "ko": ("{animals}의 다리는 모두 몇 개인가요?", "{animals:이/가} 있습니다. 다리는 모두 몇 개인가요?"),
+    }
+
+    def operands(self, entry: Entry) -> str:
+        return "{1} {0}".format(*self._animal(entry))
+
+    def fields(self, entry: Entry, language: Language) -> dict[str, str]:
+        return {"animals": counted(*self._animal(entry), language)}
+
+    def reasoning(self, entry: Entry, language: Language) -> str:
+        animal, count = self._animal(entry)
+        return f"{counted(animal, 1, language)} {ANIMALS[animal]}, {count}*{ANIMALS[animal]}={entry['answer']}"
+
+    def _animal(self, entry: Entry) -> tuple[str, int]:
+        ((animal, count),) = entry["metadata"]["animals"].items()
+        return animal, count
+
+
+class AliceInWonderland(Task):
+    """A sister's brother has one sister more; a friend's friend has one friend more."""
+
+    name = "aiw"
+    options: ClassVar[Options] = {
+        "task_types": [TaskType.SIBLINGS, TaskType.FRIENDS],
+        "task_type_weights": [0.5, 0.5],
+        "max_entities": 9,
+    }
+    questions: ClassVar[Questions] = {
+        "en": (
+            "{name} has {males} {male_kind}{male_plural} and {females} {female_kind}{female_plural}. "
+            "{shared}How many {female_kind}s does {name}'s {male_kind} have?",
+        ),
+        "ko": (
+            "{name:은/는} {male_kind}가 {males}명, {female_kind}가 {females}명 있습니다. "
+            "{shared}{name}의 {male_kind}에게 {female_kind:은/는} 몇 명인가요?",
+        ),
+    }
+
+    def operands(self, entry: Entry) -> str:
+        _, males, females = self._people(entry)
+        return f"{entry['metadata']['task_type']},{males},{females}"
+
+    def fields(self, entry: Entry, language: Language) -> dict[str, str | int]:
+        name, males, females = self._people(entry)
+        friends = entry["metadata"]["task_type"] == "friends"
+        kinds = {
+            "en": (("brother", "sister"), ("male friend", "female friend")),
+            "ko": (("남자 형제", "여자 형제"), ("남자 친구", "여자 친구")),
+        }[language][friends]
+        shared = {"en": "They are all friends with each other. ", "ko": "모두 서로 친구입니다. "}[language]
+        return {
+            "name": _NAMES[name] if language == "ko" else name,
+            "males": males,
+            "females": females,
+            "male_kind": kinds[0],
+            "female_kind": kinds[1],
+            "male_plural": "" if males == 1 else "s",
+            "female_plural": "" if females == 1 else "s",
+            "shared": shared if friends else "",
+        }
+
+    def reasoning(self, entry: Entry, language: Language) -> str:
+        _, _, females = self._people(entry)
+        return f"{females}+1={entry['answer']}"
+
+    def _people(self, entry: Entry) -> tuple[str, int, int]:
+        """The woman's name, how many brothers or male friends she has, how many sisters or female friends."""
+        question = entry["question"]
+        males = re.search(r"(\d+) (?:brothers|male)", question)[1]
+        females = re.search(r"(\d+) (?:sisters|female)", question)[1]
+        return question.split()[0], int(males), int(females)
+
+
+class RotateMatrix(Task):
+    """A square of four digits, turned clockwise."""
+
+    name = "rotate_matrix"
+    options: ClassVar[Options] = {"min_n": 2, "max_n": 2, "min_rotations": 1, "max_rotations": 3}
+    questions: ClassVar[Questions] = {
+        "en": ("Rotate by {degrees} degrees clockwise:\n{matrix}",),
+        "ko": ("시계 방향으로 {degrees}도 돌리세요:\n{matrix}",),
+    }
+
+    def operands(self, entry: Entry) -> str:
+        metadata = entry["metadata"]
+        return f"{metadata['num_rotations'] % 4},{metadata['matrix']}"
+
+    def fields(self, entry: Entry, language: Language) -> dict[str, str]:
+        metadata = entry["metadata"]
+        rows = [" ".join(map(str, row)) for row in metadata["matrix"]]
+        return {"degrees": str(90 * metadata["num_rotations"]), "matrix": "\n".join(rows)}
+
+    def reasoning(self, entry: Entry, language: Language) -> str:
+        (a, b), (c, d) = entry["metadata"]["matrix"]
+        return f"{a} {b} {d} {c}"
+
+
+class WordSequenceReversal(Task):
+    """Two or three words, in reverse order."""
+
+    name = "word_sequence_reversal"
+    options: ClassVar[Options] = {"min_words": 2, "max_words": 3}
+    questions: ClassVar[Questions] = {
+        "en": ("Reverse this list of words: {words}", "Write these words in reverse order: {words}"),
+        "ko": ("다음 단어들의 순서를 뒤집으세요: {words}", "단어를 뒤에서부터 차례로 쓰세요: {words}"),
+    }
+
+    def operands(self, entry: Entry) -> str:
+        return ",".join(entry["metadata"]["words"])
+
+    def fields(self, entry: Entry, language: Language) -> dict[str, str]:
+        return {"words": ", ".join(entry["metadata"]["words"])}
+
+    def reasoning(self, entry: Entry, language: Language) -> str:
+        numbered = [f"{i} {word}" for i, word in enumerate(entry["metadata"]["words"], start=1)]
+        return ", ".join(reversed(numbered))
+
+
+def counted(animal: str, count: int, language: Language) -> str:
+    """A number of animals in words: ``3 ants``, ``개미 3마리``."""
+    if language == "ko":
+        return f"{_KOREAN[animal]} {count}{'명' if animal == 'human' else '마리'}"
+    return f"{count} {animal if count == 1 else _PLURALS.get(animal, animal + 's')}"
+
+
+_PLURALS: dict[str, str] = {
+    "jellyfish": "jellyfish",
+    "leech": "leeches",
+    "deer": "deer",
+    "sheep": "sheep",
+    "starfish": "starfish",
+    "butterfly": "butterflies",
+    "cockroach": "cockroaches",
+    "praying mantis": "praying mantises",
+    "firefly": "fireflies",
+    "shrimp": "shrimp",
+    "woodlouse": "woodlice",
+}
+_KOREAN: dict[str, str] = {
+    "snake": "뱀",
+    "sea slug": "바다달팽이",
+    "jellyfish": "해파리",
+    "flatworm": "납작벌레",
+    "leech": "거머리",
+    "chicken": "닭",
+    "bird": "새",
+    "human": "사람",
+    "duck": "오리",
+    "dog": "개",
+    "cat": "고양이",
+    "cow": "소",
+    "horse": "말",
+    "lion": "사자",
+    "elephant": "코끼리",
+    "giraffe": "기린",
+    "tiger": "호랑이",
+    "deer": "사슴",
+    "sheep": "양",
+    "starfish": "불가사리",
+    "insect": "곤충",
+    "ant": "개미",
+    "butterfly": "나비",
+    "beetle": "딱정벌레",
+    "bee": "벌",
+    "wasp": "말벌",
+    "grasshopper": "메뚜기",
+    "cricket": "귀뚜라미",
+    "cockroach": "바퀴벌레",
+    "praying mantis": "사마귀",
+    "firefly": "반딧불이",
+    "spider": "거미",
+    "scorpion": "전갈",
+    "crab": "게",
+    "lobster": "바닷가재",
+    "shrimp": "새우",
+    "woodlouse": "쥐며느리",
+}
+_NAMES: dict[str, str] = {
+    "Mary": "메리",
+    "Patricia": "퍼트리샤",
+    "Jennifer": "제니퍼",
+    "Linda": "린다",
+    "Elizabeth": "엘리자베스",
+    "Barbara": "바버라",
+    "Susan": "수전",
+    "Jessica": "제시카",
+    "Sarah": "세라",
+    "Margaret": "마거릿",
+    "Alice": "앨리스",
+}

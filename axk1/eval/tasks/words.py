@@ -118,7 +118,7 @@ class LegCounting(Task):
     name = "leg_counting"
     options: ClassVar[Options] = {"min_animals": 1, "max_animals": 1, "min_instances": 1, "max_instances": 9}
     questions: ClassVar[Questions] = {
-        "en": ("How many legs do {animals} have?", "Count the legs of {animals}."),
+        "en": ("How many legs {do} {animals} have?", "Count the legs of {animals}."),
         "ko": ("{animals}의 다리는 모두 몇 개인가요?", "{animals:이/가} 있습니다. 다리는 모두 몇 개인가요?"),
     }
 
@@ -126,7 +126,8 @@ class LegCounting(Task):
         return "{1} {0}".format(*self._animal(entry))
 
     def fields(self, entry: Entry, language: Language) -> dict[str, str]:
-        return {"animals": counted(*self._animal(entry), language)}
+        animal, count = self._animal(entry)
+        return {"animals": counted(animal, count, language), "do": "does" if count == 1 else "do"}
 
     def reasoning(self, entry: Entry, language: Language) -> str:
         animal, count = self._animal(entry)
@@ -138,46 +139,37 @@ class LegCounting(Task):
 
 
 class AliceInWonderland(Task):
-    """A sister's brother has one sister more; a friend's friend has one friend more."""
+    """The brother of a girl with some sisters has one sister more."""
 
     name = "aiw"
     options: ClassVar[Options] = {
-        "task_types": [TaskType.SIBLINGS, TaskType.FRIENDS],
-        "task_type_weights": [0.5, 0.5],
+        "task_types": [TaskType.SIBLINGS],
+        "task_type_weights": [1.0],
         "max_entities": 9,
     }
     questions: ClassVar[Questions] = {
         "en": (
-            "{name} has {males} {male_kind}{male_plural} and {females} {female_kind}{female_plural}. "
-            "{shared}How many {female_kind}s does {name}'s {male_kind} have?",
+            "{name} has {brothers} and {sisters}. How many sisters does {name}'s brother have?",
+            "{name} has {sisters} and {brothers}. How many sisters does her brother have?",
         ),
         "ko": (
-            "{name:은/는} {male_kind}가 {males}명, {female_kind}가 {females}명 있습니다. "
-            "{shared}{name}의 {male_kind}에게 {female_kind:은/는} 몇 명인가요?",
+            "{name:은/는} 남자 형제가 {males}명, 여자 형제가 {females}명 있습니다. 남자 형제에게 여자 형제는 몇 명인가요?",
+            "{name:은/는} 여자 형제가 {females}명, 남자 형제가 {males}명 있습니다. 남자 형제에게 여자 형제는 몇 명인가요?",
         ),
     }
 
     def operands(self, entry: Entry) -> str:
         _, males, females = self._people(entry)
-        return f"{entry['metadata']['task_type']},{males},{females}"
+        return f"{males},{females}"
 
     def fields(self, entry: Entry, language: Language) -> dict[str, str | int]:
         name, males, females = self._people(entry)
-        friends = entry["metadata"]["task_type"] == "friends"
-        kinds = {
-            "en": (("brother", "sister"), ("male friend", "female friend")),
-            "ko": (("남자 형제", "여자 형제"), ("남자 친구", "여자 친구")),
-        }[language][friends]
-        shared = {"en": "They are all friends with each other. ", "ko": "모두 서로 친구입니다. "}[language]
         return {
             "name": _NAMES[name] if language == "ko" else name,
             "males": males,
             "females": females,
-            "male_kind": kinds[0],
-            "female_kind": kinds[1],
-            "male_plural": "" if males == 1 else "s",
-            "female_plural": "" if females == 1 else "s",
-            "shared": shared if friends else "",
+            "brothers": f"{males} brother{'' if males == 1 else 's'}",
+            "sisters": f"{females} sister{'' if females == 1 else 's'}",
         }
 
     def reasoning(self, entry: Entry, language: Language) -> str:
@@ -185,10 +177,10 @@ class AliceInWonderland(Task):
         return f"{females}+1={entry['answer']}"
 
     def _people(self, entry: Entry) -> tuple[str, int, int]:
-        """The woman's name, how many brothers or male friends she has, how many sisters or female friends."""
+        """The woman's name, how many brothers and how many sisters she has."""
         question = entry["question"]
-        males = re.search(r"(\d+) (?:brothers|male)", question)[1]
-        females = re.search(r"(\d+) (?:sisters|female)", question)[1]
+        males = re.search(r"(\d+) brothers", question)[1]
+        females = re.search(r"(\d+) sisters", question)[1]
         return question.split()[0], int(males), int(females)
 
 

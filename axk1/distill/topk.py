@@ -47,22 +47,23 @@ def top_k_of_states(
         temperature: what the logits are divided by.
     """
     device = states_NH.device
-    parts = []
-    for rows, logits_CV in logit_chunks(states_NH, weight_VH, default_chunk(len(weight_VH), device.type)):
+    chunk, parts = default_chunk(len(weight_VH), device.type), []
+    buffer_CV = states_NH.new_empty(min(chunk, len(states_NH)), len(weight_VH))
+    for rows, logits_CV in logit_chunks(states_NH, weight_VH, chunk):
         if temperature != 1:
             logits_CV.div_(temperature)
-        parts.append(_short(logits_CV, k, uniform_NS[rows]))
+        parts.append(_short(logits_CV, k, uniform_NS[rows], buffer_CV[: len(logits_CV)]))
     return TopK(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
-def _short(logits_CV: Tensor, k: int, uniform_CS: Tensor) -> tuple[Tensor, ...]:
-    """One chunk; the fields of ``TopK`` in order. Spoils the logits."""
+def _short(logits_CV: Tensor, k: int, uniform_CS: Tensor, buffer_CV: Tensor) -> tuple[Tensor, ...]:
+    """One chunk; the fields of ``TopK`` in order. Spoils the logits, which must be finite."""
     top_CK, ids_CK = top_k(logits_CV, k)
     shift_C1 = top_CK[:, :1].clone()
     logits_CV.sub_(shift_C1).scatter_(1, ids_CK, _NEVER)
-    tail_CV = logits_CV.exp()
+    tail_CV = torch.exp(logits_CV, out=buffer_CV)
     tail_sum_C1 = tail_CV.sum(1, keepdim=True)
-    surprise_C1 = torch.bmm(tail_CV.unsqueeze(1), logits_CV.clamp_(min=_NEVER).unsqueeze(2)).squeeze(2)
+    surprise_C1 = logits_CV.mul_(tail_CV).sum(1, keepdim=True)
     top_CK = top_CK - shift_C1
     lse_C1 = torch.logsumexp(torch.cat((top_CK, tail_sum_C1.log()), 1), 1, keepdim=True)
     log_probs_CK, log_tail_C1 = top_CK - lse_C1, tail_sum_C1.log() - lse_C1

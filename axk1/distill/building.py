@@ -91,14 +91,19 @@ class CacheBuilder:
         self.output, self.plan = output, plan
         self.state = output.with_name(f"{output.name}.state")
         self._chunks, self._parts = self.state / CHUNKS, self.state / _PARTS
+        self._identity = json.dumps(plan.identity(), indent=2) + "\n"
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the state folder holds work on this very plan."""
+        plan_file = self.state / _PLAN
+        return plan_file.is_file() and plan_file.read_bytes() == self._identity.encode()
 
     def resume(self) -> list[int]:
         """Prepares the state folder; what lies there from another plan goes. Returns the chunks that are whole."""
-        identity = json.dumps(self.plan.identity(), indent=2) + "\n"
-        plan_file = self.state / _PLAN
-        if not (plan_file.is_file() and plan_file.read_bytes() == identity.encode()):
+        if not self.resumable:
             self.discard()
-            write_text_atomic(plan_file, identity)
+            write_text_atomic(self.state / _PLAN, self._identity)
         self._chunks.mkdir(exist_ok=True)
         self._parts.mkdir(exist_ok=True)
         return [number for number, samples in enumerate(self.plan.chunks) if self._whole(number, samples)]

@@ -134,7 +134,7 @@ class _Material:
         tokens = human(self.selection.lengths.sum())
         rows, per_token = int(plan.rows.sum()), plan.records.dtype.itemsize
         seconds = model.flops_forward * rows / (matmul_rate(torch.float32, device) * UTILISATION)
-        note = " (goes on with what is there)" if builder.state.exists() else ""
+        note = " (goes on where a run was stopped)" if builder.resumable else ""
         return {
             "teacher": f"{config.teacher}, {human(model.total)} parameters, {human(model.active)} active",
             "samples": f"{len(plan.keys):,} of {tokens} tokens, from {len(self.shards)} folders",
@@ -181,6 +181,8 @@ def _check_teacher(folder: Path, model: ModelConfig, shards: Shards) -> None:
 def _fill(config: CacheConfig, material: _Material, builder: CacheBuilder) -> None:
     """Makes the chunks that are missing, and the artifact."""
     plan, start = material.plan, time.perf_counter()
+    if builder.state.exists() and not builder.resumable:
+        console.print(f"{builder.state} holds work on other samples, settings or another teacher; it is replaced")
     done = set(builder.resume())
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)

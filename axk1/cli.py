@@ -4,7 +4,6 @@ A command is a config dataclass and a function. Its fields' sentences are the he
 options override them.
 """
 
-import dataclasses
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -154,7 +153,7 @@ def _parse(name: str, command: Command, words: list[str]) -> tuple[Any, bool]:
 
     dry_run = "--dry-run" in words
     words = [word for word in words if word != "--dry-run"]
-    config_class = getattr(importlib.import_module(command.module), command.config)
+    config_type = config_class(name)
     first = words.pop(0) if words and not words[0].startswith("-") else None
     default = None
     usage = f"axk1 {name} {command.argument.upper()}"
@@ -163,11 +162,11 @@ def _parse(name: str, command: Command, words: list[str]) -> tuple[Any, bool]:
         if first is None and not (asks_help and Path(str(command.recipe)).exists()):
             raise ConfigError(f"axk1 {name} needs a recipe", repair=f"axk1 {name} {command.recipe}")
         recipe = first or str(command.recipe)
-        default = from_dict(config_class, load_toml(recipe), where=recipe)
+        default = from_dict(config_type, load_toml(recipe), where=recipe)
     elif first is not None:
         words = [f"--{command.argument.replace('_', '-')}", first, *words]
     description = f"{command.help}.\n\n--dry-run stops after the plan. Options override the recipe."
-    config = tyro.cli(config_class, prog=usage, description=description, default=default, args=words)
+    config = tyro.cli(config_type, prog=usage, description=description, default=default, args=words)
     return config, dry_run
 
 
@@ -207,8 +206,7 @@ def _print_overview(words: list[str]) -> None:
     output.print("\n[dim]axk1 COMMAND --help explains every option; --dry-run prints the plan and stops.[/dim]")
 
 
-def config_fields(name: str) -> dict[str, str]:
-    """The fields of a command's config with their types, as the test that freezes the command line reads them."""
+def config_class(name: str) -> type:
+    """The config dataclass of a command; its room is imported only now."""
     command = COMMANDS[name]
-    config_class = getattr(importlib.import_module(command.module), command.config)
-    return {field.name: str(field.type) for field in dataclasses.fields(config_class)}
+    return getattr(importlib.import_module(command.module), command.config)

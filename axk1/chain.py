@@ -4,15 +4,22 @@ Killed at any moment and started again it goes on where it was, because every st
 """
 
 import json
+import os
 import shlex
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from axk1.core.artifact import MANIFEST, write_text_atomic
 from axk1.core.config import require
+from axk1.core.errors import AXK1Error
 from axk1.core.progress import console, duration, print_plan
 
 Dispatch = Callable[[Sequence[str]], Any]
@@ -26,7 +33,11 @@ class Stage:
     title: str
     """What it does, for the heading."""
     command: str
-    """The command without ``axk1``; ``{run}`` is the seed's folder, ``{seed}`` the seed, ``{root}`` the output."""
+    """The command without ``axk1``; ``{run}`` is the seed's folder, ``{seed}`` the seed, ``{root}`` the output.
+
+    Several commands, one per line, run beside each other, each in a process of its own with its share of the cores:
+    on a CPU two small models train faster on one core each than in turn on both.
+    """
     once: bool = False
     """Whether all seeds share its output, so that only the first runs it."""
     last: bool = False
@@ -58,33 +69,85 @@ def run_chain(config: ChainConfig, dispatch: Dispatch, *, dry_run: bool = False)
         dispatch: how to run a command; the command line hands over its own.
         dry_run: print the commands and stop.
     """
-    plan = list(_plan(config))
-    print_plan("The chain", {f"{number:2d}": f"axk1 {' '.join(words)}" for number, (_, words, _) in enumerate(plan, 1)})
+    plan = _plan(config)
+    rows = {f"{number:2d}": "\n".join(f"axk1 {shlex.join(words)}" for words in commands)
+            for number, (_, commands) in enumerate(plan, 1)}  # fmt: skip
+    print_plan("The chain", rows)
     if dry_run:
         return config.output
     start = time.monotonic()
-    for number, (title, words, key) in enumerate(plan, 1):
+    for number, (title, commands) in enumerate(plan, 1):
         console.rule(f"[bold]{number}/{len(plan)}  {title}[/bold]", align="left")
         before, began = _manifests(config.output), time.monotonic()
-        dispatch(words)
+        if len(commands) == 1:
+            dispatch(commands[0])
+        else:
+            _beside_each_other(commands)
         if _manifests(config.output) != before:
-            _note(config.output / "chain.json", key, time.monotonic() - began)
+            _note(config.output / "chain.json", title, time.monotonic() - began)
     console.rule(align="left")
     console.print(f"done in {duration(time.monotonic() - start)}. {config.closing}")
     return config.output
 
 
-def _plan(config: ChainConfig) -> list[tuple[str, list[str], str]]:
-    """Title, words and key of every command that the chain runs."""
+def _beside_each_other(commands: list[list[str]]) -> None:
+    """Runs commands at the same time and prints their lines as they come, each behind its command's output folder.
+
+    Raises:
+        AXK1Error: one of them failed; the others were ended, and go on from where they were in the next run.
+    """
+    cores = os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, int(cores) // len(commands)))}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "axk1", *words],
+            env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for words in commands
+    ]  # fmt: skip
+    readers = [
+        threading.Thread(target=_relay, args=(process, words), daemon=True)
+        for process, words in zip(processes, commands, strict=True)
+    ]
+    try:
+        for reader in readers:
+            reader.start()
+        while any(process.poll() is None for process in processes) and not _failed(processes):
+            time.sleep(0.1)
+        for process, words in zip(processes, commands, strict=True):
+            if process.poll():
+                raise AXK1Error(f"axk1 {words[0]} failed; its lines above say why", repair=f"axk1 {shlex.join(words)}")
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()  # a stage that is told to stop saves its state first
+        for process, reader in zip(processes, readers, strict=True):
+            process.wait()
+            reader.join()
+
+
+def _failed(processes: list[subprocess.Popen[str]]) -> bool:
+    return any(process.poll() not in (None, 0) for process in processes)
+
+
+def _relay(process: subprocess.Popen[str], words: list[str]) -> None:
+    label = Path(words[words.index("--output") + 1]).name if "--output" in words else words[0]
+    for line in process.stdout or ():
+        console.print(f"[dim]{label:>8} │[/dim] {escape(line.rstrip())}")
+
+
+def _plan(config: ChainConfig) -> list[tuple[str, list[list[str]]]]:
+    """Title and commands of every stage that the chain runs, each command in words."""
     plan, last = [], []
     for seed in range(config.seeds):
         run = config.output if seed == 0 else config.output / f"seed-{seed}"
         for stage in config.stages:
             if seed and (stage.once or stage.last):
                 continue
-            command = stage.command.format(run=run, seed=seed, root=config.output)
+            filled = stage.command.format(run=run, seed=seed, root=config.output)
+            commands = [shlex.split(line) for line in filled.splitlines() if line.strip()]
             title = stage.title if config.seeds == 1 or stage.once or stage.last else f"{stage.title} (seed {seed})"
-            (last if stage.last else plan).append((title, shlex.split(command), title))
+            (last if stage.last else plan).append((title, commands))
     return plan + last
 
 

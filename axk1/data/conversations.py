@@ -22,7 +22,17 @@ from axk1.core.config import require, to_dict
 from axk1.core.progress import console, duration, print_next, print_plan, progress
 from axk1.eval.graders import grade
 from axk1.eval.tasks import TASKS
-from axk1.eval.tasks.task import HELD_OUT_RULE, LANGUAGES, MODES, Language, Mode, Problem, Task, teaching_problems
+from axk1.eval.tasks.task import (
+    HELD_OUT_RULE,
+    LANGUAGES,
+    MODES,
+    Language,
+    Mode,
+    Problem,
+    Task,
+    fingerprint,
+    teaching_problems,
+)
 
 KIND = "conversations"
 TRAIN = "train.jsonl.gz"
@@ -49,7 +59,7 @@ class ConversationsConfig:
     think_share: float = 0.5
     """Share of the remaining problems that are answered with thinking."""
     weights: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TASKS, 1.0))
-    """Tasks by name and how often each comes, relative to the others."""
+    """Tasks by name and how often each comes, relative to the others; a recipe names all that shall come."""
 
     def __post_init__(self) -> None:
         require(self.count > 0, "count", self.count, "a number above 0")
@@ -83,10 +93,11 @@ def build_conversations(config: ConversationsConfig, *, dry_run: bool = False) -
     )
     if dry_run:
         return config.output
-    if artifact.is_current(config.output, kind=KIND, config=to_dict(config), inputs={}):
+    inputs = {"tasks": fingerprint(TASKS[name] for name in quotas)}
+    if artifact.is_current(config.output, kind=KIND, config=to_dict(config), inputs=inputs):
         console.print(f"{config.output} is up to date")
     else:
-        _write(config, quotas)
+        _write(config, quotas, inputs)
     print_next("axk1 tokenizer train recipes/nano/tokenizer.toml")
     return config.output
 
@@ -147,7 +158,7 @@ def _modes(config: ConversationsConfig, rng: random.Random) -> tuple[Mode, ...]:
     return ("think",) if rng.random() < config.think_share else ("no_think",)
 
 
-def _write(config: ConversationsConfig, quotas: dict[str, int]) -> None:
+def _write(config: ConversationsConfig, quotas: dict[str, int], inputs: dict[str, str]) -> None:
     start = time.monotonic()
     with progress("conversations", total=config.count, unit="conversations") as meter:
         made = []
@@ -165,6 +176,7 @@ def _write(config: ConversationsConfig, quotas: dict[str, int]) -> None:
             folder,
             kind=KIND,
             config=to_dict(config),
+            inputs=inputs,
             counts=_counts(made),
             licences={f"reasoning-gym {importlib.metadata.version('reasoning-gym')}": "Apache-2.0"},
         )

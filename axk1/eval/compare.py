@@ -18,9 +18,8 @@ from rich.table import Table
 from axk1.core import artifact
 from axk1.core.config import require, to_dict
 from axk1.core.errors import ArtifactError
-from axk1.core.progress import print_next, print_plan
+from axk1.core.progress import console, print_next, print_plan
 from axk1.eval.estimates import Estimate, difference, gap_closed, gap_closed_over_seeds, over_seeds
-from axk1.eval.scores import KIND as SCORES_KIND
 from axk1.eval.scores import MADE_BY, Measure, Scores
 
 KIND = "comparison"
@@ -31,8 +30,8 @@ _ERROR_OF_ONE_SEED = (
     "match); differences are paired, a unit left out of both models at once. They say nothing about other seeds."
 )
 _ERROR_OF_SEEDS = (
-    "{seeds} seeds. A value is the mean over seeds; its standard error is s / sqrt({seeds}) over seeds. A difference is "
-    "taken within each seed, on the same problems and documents; its error is that of the {seeds} differences."
+    "{seeds} seeds. A value is the mean over seeds; its standard error is s / sqrt({seeds}) over seeds. Differences "
+    "are taken within each seed, on the same problems and documents; their error is that of the {seeds} differences."
 )
 _BEYOND = "A difference counts as beyond the error when its 95 % interval by Student's t leaves out zero."
 
@@ -44,7 +43,8 @@ class CompareConfig:
     output: Path
     """Folder to write the comparison to."""
     run: Path | None = None
-    """Folder of a run: its scores lie in ``scores/<model>``, those of further seeds in ``seed-*/scores/<model>``."""
+    """Folder of a run: its scores lie in ``scores/<model>``, those of further seeds, where complete, in
+    ``seed-*/scores/<model>``."""
     teacher: tuple[Path, ...] = ()
     """Scores of the teacher, one folder for each seed; instead of ``run``."""
     control: tuple[Path, ...] = ()
@@ -109,19 +109,16 @@ def compare(config: CompareConfig, *, dry_run: bool = False) -> Path:
 
 
 def score_folders(config: CompareConfig) -> dict[str, list[Path]]:
-    """The scores of each role, one folder per seed, in the same order of seeds.
-
-    Raises:
-        ArtifactError: a run lacks scores.
-    """
+    """The scores of each role, one folder per seed, in the same order of seeds."""
     if config.run is None:
         return {role: list(getattr(config, role)) for role in ROLES}
-    further = sorted(config.run.glob("seed-*"), key=lambda path: (len(path.name), path.name))
-    runs = [config.run, *(path for path in further if path.is_dir())]
-    folders = {role: [run / "scores" / role for run in runs] for role in ROLES}
-    for folder in (folder for paths in folders.values() for folder in paths):
-        artifact.read_manifest(folder, kind=SCORES_KIND, made_by=MADE_BY)
-    return folders
+    runs = [config.run]
+    for path in sorted(config.run.glob("seed-*"), key=lambda path: (len(path.name), path.name)):
+        if all((path / "scores" / role / artifact.MANIFEST).exists() for role in ROLES):
+            runs.append(path)
+        else:
+            console.print(f"{path} is left out: it does not have the scores of all three models")
+    return {role: [run / "scores" / role for run in runs] for role in ROLES}
 
 
 def compare_scores(scores: Mapping[str, Sequence[Scores]]) -> list[Row]:

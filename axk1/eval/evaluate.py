@@ -22,7 +22,7 @@ from axk1.eval.examination import Question, all_tasks, examine, refuse_taught, s
 from axk1.eval.heldout import HeldoutText, heldout_texts, score_heldout
 from axk1.eval.scores import HELDOUT, KIND, REASONING, RESULTS, Sample, measures, samples_path
 from axk1.eval.tasks import TASKS
-from axk1.eval.tasks.task import HELD_OUT_RULE, LANGUAGES, MODES, Language, Mode
+from axk1.eval.tasks.task import HELD_OUT_RULE, LANGUAGES, MODES, Language, Mode, fingerprint
 
 _VERSION = 1
 """Version of the tasks; it rises when the same model would get other scores."""
@@ -49,10 +49,10 @@ class EvalConfig:
     tasks: tuple[str, ...] = ()
     """Datasets of reasoning-gym to examine; empty for all of ours."""
     problems_per_task: int = 48
-    """Questions of each dataset, each asked in every mode."""
-    think_tokens: int = 96
+    """Most questions of each dataset, each asked in every mode."""
+    think_tokens: int = 80
     """Longest answer with thinking, in tokens; an answer that is cut off is wrong."""
-    no_think_tokens: int = 24
+    no_think_tokens: int = 16
     """Longest answer without thinking, in tokens."""
     heldout_bytes: int = 200_000
     """Bytes of held-out text to score in each language."""
@@ -123,7 +123,8 @@ def _texts(config: EvalConfig, language: Language) -> list[HeldoutText]:
 
 
 def _inputs(config: EvalConfig) -> dict[str, str]:
-    inputs = {"documents": artifact.read_manifest(config.documents, kind="documents").content_hash}
+    documents = artifact.read_manifest(config.documents, kind="documents", made_by=MADE_BY["documents"])
+    inputs = {"documents": documents.content_hash, "tasks": fingerprint(all_tasks(config.tasks))}
     if config.conversations is not None:
         made_by = MADE_BY["conversations"]
         manifest = artifact.read_manifest(config.conversations, kind="conversations", made_by=made_by)

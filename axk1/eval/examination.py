@@ -12,11 +12,11 @@ from axk1.core.texts import MADE_BY, read_json_lines
 from axk1.eval.graders import grade
 from axk1.eval.scores import Sample
 from axk1.eval.tasks import TASKS
-from axk1.eval.tasks.task import HELD_OUT_ONE_IN, Language, Mode, Problem, Task, examination_problems
+from axk1.eval.tasks.task import Language, Mode, Problem, Task, examination_problems
 from axk1.tokenizer.chat import render
 
-_LONGEST_SEARCH = 4096 * HELD_OUT_ONE_IN
-"""Problems drawn in search of new ones; a task with few different problems gives what it has."""
+_LONGEST_SEARCH = 256
+"""Problems drawn in search of new ones."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,24 @@ class Question:
 
 
 def set_questions(task: Task, count: int, languages: Sequence[Language], seed: int) -> list[Question]:
-    """``count`` questions on different problems, the languages by turns; the same for the same seed.
+    """``count`` different questions, the languages by turns; the same for the same seed.
 
-    Where a task has fewer problems than that, they are asked in a second language as well, and then there are fewer.
+    Each is on another problem, as far as the task has so many; then problems come again in other words. A task that
+    has not even so many wordings gives fewer questions.
     """
-    problems: dict[str, Problem] = {}
-    for problem in itertools.islice(examination_problems(task, seed), _LONGEST_SEARCH // HELD_OUT_ONE_IN):
-        problems.setdefault(problem.identity, problem)
-        if len(problems) == count:
+    fresh: list[Question] = []
+    again: list[Question] = []
+    problems, texts = set(), set()
+    for i, problem in enumerate(itertools.islice(examination_problems(task, seed), _LONGEST_SEARCH)):
+        language = languages[i % len(languages)]
+        question = Question(problem, language, random.Random(problem.number).choice(problem.phrasings(language)))
+        if question.text not in texts:
+            (again if problem.identity in problems else fresh).append(question)
+            problems.add(problem.identity)
+            texts.add(question.text)
+        if len(fresh) == count:
             break
-    questions = []
-    for turn in range(len(languages)):
-        for i, problem in enumerate(problems.values()):
-            language = languages[(i + turn) % len(languages)]
-            rng = random.Random(f"{problem.number}:{language}")
-            questions.append(Question(problem, language, rng.choice(problem.phrasings(language))))
-    return questions[:count]
+    return [*fresh, *again][:count]
 
 
 def refuse_taught(questions: Iterable[Question], conversations: Path) -> None:

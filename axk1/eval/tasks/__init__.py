@@ -3,7 +3,6 @@
 from axk1.eval.tasks.arithmetic import (
     ChainSum,
     ComplexArithmetic,
-    CountBits,
     CountPrimes,
     GreatestCommonDivisor,
     SimpleEquations,
@@ -15,7 +14,6 @@ from axk1.eval.tasks.words import (
     NumberFiltering,
     RotateMatrix,
     WeekdayArithmetic,
-    WordSequenceReversal,
 )
 
 TASKS: dict[str, Task] = {
@@ -25,14 +23,12 @@ TASKS: dict[str, Task] = {
         WeekdayArithmetic(),
         ChainSum(),
         ComplexArithmetic(),
-        CountBits(),
         CountPrimes(),
         GreatestCommonDivisor(),
         LegCounting(),
         NumberFiltering(),
         RotateMatrix(),
         SimpleEquations(),
-        WordSequenceReversal(),
     )
 }
 """Every task, in alphabetical order of its name."""

@@ -1,4 +1,4 @@
-"""Tasks on small whole numbers: sums, equations, complex numbers, divisors, primes, bits."""
+"""Tasks on small whole numbers: sums, equations, complex numbers, divisors, primes."""
 
 import math
 import re
@@ -148,30 +148,6 @@ class CountPrimes(Task):
         primes = entry["metadata"]["primes"]
         steps = [f"{i}) {prime}" for i, prime in enumerate(primes, start=1)]
         return ", ".join([*steps, so(len(primes), language)])
-
-
-class CountBits(Task):
-    """The one bits of a number, by taking away powers of two."""
-
-    name = "count_bits"
-    options: ClassVar[Options] = {"min_n": 1, "max_n": 127}
-    questions: ClassVar[Questions] = {
-        "en": ("How many ones are there in {number} in binary?", "Count the 1 bits of {number}."),
-        "ko": ("{number:을/를} 이진수로 쓰면 1이 몇 개인가요?", "{number}의 이진수에서 1의 개수를 구하세요."),
-    }
-
-    def operands(self, entry: Entry) -> str:
-        return str(entry["metadata"]["number"])
-
-    def fields(self, entry: Entry, language: Language) -> dict[str, int]:
-        return {"number": entry["metadata"]["number"]}
-
-    def reasoning(self, entry: Entry, language: Language) -> str:
-        rest, powers = entry["metadata"]["number"], []
-        while rest:
-            powers.append(1 << (rest.bit_length() - 1))
-            rest -= powers[-1]
-        return f"{'+'.join(map(str, powers))}, {so(len(powers), language)}"
 
 
 def _parts(entry: Entry) -> tuple[int, str, int]:

@@ -8,8 +8,9 @@ hashes its operands. No seed can therefore bring an examination problem into the
 """
 
 import hashlib
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -34,6 +35,7 @@ HELD_OUT_RULE = (
     f"a problem whose BLAKE2b hash of '<task>:<normalised operands>' is divisible by {HELD_OUT_ONE_IN} "
     "is only examined, never taught"
 )
+_FINGERPRINTED = 16
 TEACHING_START, EXAMINATION_START, NUMBERS_PER_SEED = 0, 2**31, 2**20
 
 
@@ -122,6 +124,16 @@ def teaching_problems(task: Task, seed: int) -> Iterator[Problem]:
 def examination_problems(task: Task, seed: int) -> Iterator[Problem]:
     """Problems that are only examined, fresh for each seed, one after another without end."""
     return (p for p in _numbered(task, EXAMINATION_START + seed * NUMBERS_PER_SEED) if p.held_out)
+
+
+def fingerprint(tasks: Iterable[Task]) -> str:
+    """A hash that changes when the tasks do: of some problems of each, in words, with reasoning and answers."""
+    digest = hashlib.sha256(HELD_OUT_RULE.encode())
+    for task in tasks:
+        for problem in itertools.islice(_numbered(task, TEACHING_START), _FINGERPRINTED):
+            words = [(problem.phrasings(x), problem.reasoning(x), problem.answer(x)) for x in LANGUAGES]
+            digest.update(repr((task.name, task.options, problem.identity, words)).encode())
+    return digest.hexdigest()
 
 
 def _numbered(task: Task, start: int) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Tasks in words: weekdays, animals, siblings, lists, squares."""
+"""Tasks in words: weekdays, lists, animals, siblings, squares."""
 
 import datetime
 import re
@@ -79,7 +79,10 @@ class NumberFiltering(Task):
         "max_value": 9,
     }
     questions: ClassVar[Questions] = {
-        "en": ("{action} numbers {comparison} than {limit}: {numbers}",),
+        "en": (
+            "{action} numbers {comparison} than {limit}: {numbers}",
+            "In {numbers}, {action_inside} numbers {comparison} than {limit}.",
+        ),
         "ko": ("{limit}보다 {comparison} 수{action}: {numbers}", "{numbers}에서 {limit}보다 {comparison} 수{action}."),
     }
     _WORDS: ClassVar[dict[Language, dict[str, str]]] = {
@@ -97,6 +100,7 @@ class NumberFiltering(Task):
         action, comparison = metadata["operation"].split("_")
         return {
             "action": words[action],
+            "action_inside": words[action].lower(),
             "comparison": words[comparison],
             "limit": metadata["filter_value"],
             "numbers": str(metadata["original_numbers"]),
@@ -153,8 +157,8 @@ class AliceInWonderland(Task):
             "{name} has {sisters} and {brothers}. How many sisters does her brother have?",
         ),
         "ko": (
-            "{name:은/는} 남자 형제가 {males}명, 여자 형제가 {females}명 있습니다. 남자 형제에게 여자 형제는 몇 명인가요?",
-            "{name:은/는} 여자 형제가 {females}명, 남자 형제가 {males}명 있습니다. 남자 형제에게 여자 형제는 몇 명인가요?",
+            "{name:은/는} 남자 형제가 {males}명, 여자 형제가 {females}명입니다. 남자 형제에게 여자 형제는 몇 명인가요?",
+            "{name:은/는} 여자 형제가 {females}명, 남자 형제가 {males}명입니다. 남자 형제에게 여자 형제는 몇 명인가요?",
         ),
     }
 
@@ -185,13 +189,16 @@ class AliceInWonderland(Task):
 
 
 class RotateMatrix(Task):
-    """A square of four digits, turned clockwise."""
+    """A square of four digits, turned clockwise; read around first."""
 
     name = "rotate_matrix"
     options: ClassVar[Options] = {"min_n": 2, "max_n": 2, "min_rotations": 1, "max_rotations": 3}
     questions: ClassVar[Questions] = {
-        "en": ("Rotate by {degrees} degrees clockwise:\n{matrix}",),
-        "ko": ("시계 방향으로 {degrees}도 돌리세요:\n{matrix}",),
+        "en": ("Rotate by {degrees} degrees clockwise:\n{matrix}", "Turn this clockwise by {degrees}°:\n{matrix}"),
+        "ko": (
+            "시계 방향으로 {degrees}도 돌리세요:\n{matrix}",
+            "다음을 시계 방향으로 {degrees}° 회전하세요:\n{matrix}",
+        ),
     }
 
     def operands(self, entry: Entry) -> str:
@@ -206,27 +213,6 @@ class RotateMatrix(Task):
     def reasoning(self, entry: Entry, language: Language) -> str:
         (a, b), (c, d) = entry["metadata"]["matrix"]
         return f"{a} {b} {d} {c}"
-
-
-class WordSequenceReversal(Task):
-    """Two or three words, in reverse order."""
-
-    name = "word_sequence_reversal"
-    options: ClassVar[Options] = {"min_words": 2, "max_words": 3}
-    questions: ClassVar[Questions] = {
-        "en": ("Reverse this list of words: {words}", "Write these words in reverse order: {words}"),
-        "ko": ("다음 단어들의 순서를 뒤집으세요: {words}", "단어를 뒤에서부터 차례로 쓰세요: {words}"),
-    }
-
-    def operands(self, entry: Entry) -> str:
-        return ",".join(entry["metadata"]["words"])
-
-    def fields(self, entry: Entry, language: Language) -> dict[str, str]:
-        return {"words": ", ".join(entry["metadata"]["words"])}
-
-    def reasoning(self, entry: Entry, language: Language) -> str:
-        numbered = [f"{i} {word}" for i, word in enumerate(entry["metadata"]["words"], start=1)]
-        return ", ".join(reversed(numbered))
 
 
 def counted(animal: str, count: int, language: Language) -> str:

@@ -3,6 +3,7 @@
 Shapes: B batch, T query tokens, S key tokens, N heads, D head dimension, R kv_lora_rank, H hidden_size.
 """
 
+import itertools
 from typing import Protocol
 
 import torch
@@ -15,6 +16,11 @@ from axk1.model.rope import attention_scale, rotate_halves, rotate_pairs
 
 LATENT_NORM_EPS = 1e-6
 """Epsilon of the norms inside latent attention, which transformers does not read from the config."""
+
+
+Mask = Tensor | list[int] | None
+"""Who sees whom, beside the causal order: scores to add [B, 1, T, S]; the lengths of packed documents, one after
+another through all rows; or None for rows of one document each."""
 
 
 class KVCache(Protocol):
@@ -42,7 +48,7 @@ class GroupedQueryAttention(nn.Module):
         self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if normed else nn.Identity()
         self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if normed else nn.Identity()
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Mask, cache: KVCache | None) -> Tensor:
         heads = (*x.shape[:2], -1, self.head_dim)
         query = rotate_halves(self.q_norm(self.q_proj(x).view(heads)), *rope)
         key = rotate_halves(self.k_norm(self.k_proj(x).view(heads)), *rope)
@@ -75,7 +81,7 @@ class LatentAttention(nn.Module):
         self.kv_b_proj = nn.Linear(self.rank, self.heads * (self.nope + self.value), bias=False)
         self.o_proj = nn.Linear(self.heads * self.value, hidden, bias=bias)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Mask, cache: KVCache | None) -> Tensor:
         compressed = self.q_a_layernorm(self.q_a_proj(x)) if hasattr(self, "q_a_proj") else None
         query = self.q_proj(x) if compressed is None else self.q_b_proj(compressed)
         query = self.rotate(query.unflatten(-1, (self.heads, -1)), *rope)
@@ -91,13 +97,13 @@ class LatentAttention(nn.Module):
         out = self._expanded(query, latent_BTR, key_rope, mask)
         return self.o_proj(out.flatten(2))
 
-    def _expanded(self, query: Tensor, latent: Tensor, key_rope: Tensor, mask: Tensor | None) -> Tensor:
+    def _expanded(self, query: Tensor, latent: Tensor, key_rope: Tensor, mask: Mask) -> Tensor:
         """Expands the latents into keys and values of every head: few operations per query-key pair."""
         key_nope, value = self.kv_b_proj(latent).unflatten(-1, (self.heads, -1)).split((self.nope, self.value), dim=-1)
         shared = key_rope.unsqueeze(2).expand(-1, -1, self.heads, -1)
         return attend(query, torch.cat((key_nope, shared), dim=-1), value, mask, self.scale)
 
-    def _absorbed(self, query: Tensor, latent: Tensor, key_rope: Tensor, mask: Tensor | None) -> Tensor:
+    def _absorbed(self, query: Tensor, latent: Tensor, key_rope: Tensor, mask: Mask) -> Tensor:
         """Moves kv_b_proj to the query and the output, so that cached latents are read once and never expanded."""
         up_NDR = self.kv_b_proj.weight.view(self.heads, self.nope + self.value, self.rank)
         query_nope, query_rope = query.split((self.nope, self.rope), dim=-1)
@@ -108,18 +114,22 @@ class LatentAttention(nn.Module):
         return torch.einsum("btnr,ndr->btnd", mixed_BTNR, up_NDR[:, self.nope :])
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Mask, scale: float) -> Tensor:
     """Softmax attention.
 
     Args:
         query: [B, T, N, D].
         key, value: [B, S, N or fewer heads, D]; the value's D may differ.
-        mask: [B, 1, T, S] added to the scores, or None for causal attention with T = S.
+        mask: who sees whom; with lengths or None, T = S.
         scale: factor on the scores.
 
     Returns:
         [B, T, N, D of the value].
     """
+    if isinstance(mask, list):
+        parts = [x.flatten(0, 1).split(mask) for x in (query, key, value)]
+        documents = [attend(*(x.unsqueeze(0) for x in each), None, scale)[0] for each in zip(*parts, strict=True)]
+        return torch.cat(documents).view(*query.shape[:-1], value.shape[-1])
     value_dim, padding = value.shape[-1], query.shape[-1] - value.shape[-1]
     if padding > 0 and query.device.type == "cpu":
         # The CPU's flash kernel wants equal head dimensions; zeros cost less than the plain path.
@@ -143,3 +153,11 @@ def attention_mask(
     allowed = same & (key_positions[:, None, :] <= query_positions[:, :, None])
     mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min).unsqueeze(1)
+
+
+def document_lengths(segments_BT: Tensor) -> list[int]:
+    """Lengths of the stretches of one segment, row after row; they add up to B * T."""
+    starts = torch.ones_like(segments_BT, dtype=torch.bool)
+    starts[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
+    places = starts.flatten().nonzero().flatten().tolist()
+    return [end - start for start, end in itertools.pairwise([*places, segments_BT.numel()])]

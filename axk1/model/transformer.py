@@ -11,7 +11,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from axk1.model.attention import GroupedQueryAttention, KVCache, LatentAttention, attention_mask
+from axk1.model.attention import (
+    GroupedQueryAttention,
+    KVCache,
+    LatentAttention,
+    Mask,
+    attention_mask,
+    document_lengths,
+)
 from axk1.model.config import ModelConfig
 from axk1.model.mlp import MLP
 from axk1.model.moe import Experts, Router, Routing, SparseMLP
@@ -50,7 +57,7 @@ class Block(nn.Module):
         self.mlp = SparseMLP(config) if sparse else MLP(hidden, config.intermediate_size, bias=config.mlp_bias)
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
+        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Mask, cache: KVCache | None
     ) -> tuple[Tensor, Routing | None]:
         x = x + self.self_attn(self.input_layernorm(x), rope, mask, cache)
         out = self.mlp(self.post_attention_layernorm(x))
@@ -74,7 +81,7 @@ class MultiTokenPrediction(nn.Module):
         self.norm = RMSNorm(hidden, eps)
 
     def forward(
-        self, states_BTH: Tensor, next_embedding_BTH: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None
+        self, states_BTH: Tensor, next_embedding_BTH: Tensor, rope: tuple[Tensor, Tensor], mask: Mask
     ) -> tuple[Tensor, Routing | None]:
         x = self.eh_proj(torch.cat((self.enorm(next_embedding_BTH), self.hnorm(states_BTH)), dim=-1))
         x, routing = self.block(x, rope, mask, None)
@@ -137,7 +144,8 @@ class Transformer(nn.Module):
         Args:
             input_ids_BT: token ids.
             positions_BT: positions; 0 to T - 1 where None.
-            segments_BT: number of the document that a token belongs to; attention stays within a document.
+            segments_BT: number of the document that a token belongs to; a document's tokens stand together, and
+                attention stays within it.
             cache: keys and values of earlier tokens; the new ones are appended.
         """
         if positions_BT is None:
@@ -160,13 +168,13 @@ class Transformer(nn.Module):
         return self.mtp(hidden.states_BTH, self.embed_tokens(next_ids_BT), rope, mask)[0]
 
     @staticmethod
-    def _mask(
-        positions: Tensor, segments: Tensor | None, cache: SequenceCache | None, dtype: torch.dtype
-    ) -> Tensor | None:
+    def _mask(positions: Tensor, segments: Tensor | None, cache: SequenceCache | None, dtype: torch.dtype) -> Mask:
         if cache is not None:
             segments = torch.ones_like(positions) if segments is None else segments
             key_positions, key_segments = cache.extend(positions, segments)
             return attention_mask(positions, segments, key_positions, key_segments, dtype)
-        if segments is not None:
-            return attention_mask(positions, segments, positions, segments, dtype)
-        return None
+        if segments is None:
+            return None
+        if segments.device.type == "cpu":  # a document at a time: short ones do not pay for the length of the row
+            return document_lengths(segments)
+        return attention_mask(positions, segments, positions, segments, dtype)

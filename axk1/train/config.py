@@ -87,7 +87,8 @@ class TrainConfig:
     rows: int = 8
     """Rows of a batch, over all processes; one batch is one step of the optimizer."""
     micro_batches: int = 1
-    """Parts in which each process computes its rows, one after the other, to save memory; the result is the same."""
+    """Parts in which each process computes its rows: one after the other, to save memory, or, on a CPU with several
+    threads, beside each other with one thread each, which suits small models; the result is the same."""
     total_tokens: int | None = None
     """Tokens to train on (rows x sequence_length count for each step); give this or ``steps``."""
     steps: int | None = None

@@ -20,6 +20,7 @@ from axk1.train.objective import Objective
 from axk1.train.optimizers import build_optimizers, set_learning_rate
 from axk1.train.parallel.processes import Processes
 from axk1.train.parallel.tensors import clip_gradients
+from axk1.train.parts import Parts
 from axk1.train.schedule import learning_rate_factor
 from axk1.train.stopping import StopRequest, stop_on_signals
 
@@ -71,6 +72,7 @@ class Trainer:
         self.precision, self.label, self.resume_command = precision, label, resume_command
         self.totals = Totals()
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._parts = Parts(model, objective, precision=precision, alone=self.processes.world_size == 1)
         self._optimizers = build_optimizers(model, config.optim, precision=precision)
         self._unchecked: list[tuple[int, Tensor]] = []  # norms not yet looked at, so as not to wait for a GPU
         self._saved_at = 0.0
@@ -108,13 +110,7 @@ class Trainer:
         set_learning_rate(self._optimizers, learning_rate_factor(step, self.config.total_steps, self.config.optim))
         # Chance depends on nothing but the step and the process, so a resumed run repeats it.
         torch.manual_seed((self.config.seed * 1_000_003 + step) * 4_096 + self.processes.rank)
-        metrics: dict[str, Tensor] = {}
-        for part in batch.parts:
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-                loss = self.objective(self.model, part)
-            loss.total.backward()
-            for name, value in {"loss": loss.total.detach(), **loss.metrics}.items():
-                metrics[name] = metrics[name] + value if name in metrics else value
+        metrics = self._parts.gradients(batch.parts)
         norm = clip_gradients(self._parameters, self.config.optim.grad_clip, self.processes)
         for optimizer in self._optimizers:
             optimizer.step()

@@ -64,7 +64,7 @@ def test_refusals_name_field_value_and_what_is_allowed(values, words):
 
 def test_recipe_files_that_cannot_be_read(tmp_path):
     (tmp_path / "pretrain.toml").write_text("a = 1\n")
-    with pytest.raises(ConfigError, match="did you mean 'pretrain.toml'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'pretrain\.toml'"):
         load_toml(tmp_path / "pretrian.toml")
     (tmp_path / "bad.toml").write_bytes(b"a = = \xff")
     with pytest.raises(ConfigError, match="not a TOML file"):

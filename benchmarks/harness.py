@@ -1,0 +1,126 @@
+"""What every benchmark shares: facts about the machine, refusing a busy one, rows, the table and the JSON file."""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+BUSY = 0.15
+"""Share of the machine that other programs may use before a benchmark refuses to start."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One comparison. A ratio above 1 always means that ours is better."""
+
+    case: str
+    metric: str
+    unit: str
+    ours: float
+    peer: float
+    peer_name: str
+    ratio: float
+    spread: str
+    """Smallest to largest of both sides."""
+    goal: float | None = None
+    """The ratio that was aimed at."""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal was reached; None where there is none."""
+        return None if self.goal is None else self.ratio >= self.goal
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser with the options of every benchmark."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: ends within two minutes")
+    parser.add_argument("--force", action="store_true", help="run although other programs use the machine")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each side")
+    return parser
+
+
+def refuse_busy_machine(force: bool) -> None:
+    """Leaves with exit code 2 when others use more than ``BUSY`` of the cores that this process may use."""
+    before = _busy_seconds()
+    time.sleep(2)
+    share = (_busy_seconds() - before) / 2 / len(os.sched_getaffinity(0))
+    if share > BUSY and not force:
+        print(
+            f"error: other programs use {share:.0%} of the machine; allowed: {BUSY:.0%}\nrepair: stop them, or --force"
+        )
+        sys.exit(2)
+
+
+def _busy_seconds() -> float:
+    """Seconds that this process's cores have been at work since the machine started."""
+    busy = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        match = re.match(r"cpu(\d+) (.*)", line)
+        if match and int(match[1]) in os.sched_getaffinity(0):
+            user, nice, system, _idle, _wait, *rest = map(int, match[2].split())
+            busy += user + nice + system + sum(rest[:2])
+    return busy / os.sysconf("SC_CLK_TCK")
+
+
+def median_and_spread(values: list[float]) -> tuple[float, str]:
+    """The median, and the smallest and largest value in words."""
+    return statistics.median(values), f"{min(values):,.0f} - {max(values):,.0f}"
+
+
+def publish(name: str, rows: list[Row], packages: tuple[str, ...]) -> Path:
+    """Prints the table and writes ``results/NAME-<machine>.json``."""
+    table = Table(title=name, title_justify="left")
+    for column in ("case", "metric", "ours", "peer", "", "ratio", "spread, ours / peer", "goal"):
+        table.add_column(column)
+    for row in rows:
+        figures = [f"{row.ours:,.4g} {row.unit}", f"{row.peer:,.4g} {row.unit}", row.peer_name, f"{row.ratio:.2f} x"]
+        goal = "" if row.goal is None else f"{row.goal:g} x: {'met' if row.met else 'missed'}"
+        table.add_row(row.case, row.metric, *figures, row.spread, goal)
+    Console(width=150).print(table)
+    machine = _machine()
+    words = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
+    path = RESULTS / f"{name}-{words}.json"
+    path.parent.mkdir(exist_ok=True)
+    document = {
+        "benchmark": name,
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "commit": _commit(),
+        "machine": machine,
+        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},
+        "date": time.strftime("%Y-%m-%d"),
+        "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows],
+    }
+    path.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    print(f"written: {path.relative_to(Path(__file__).parents[1])}")
+    return path
+
+
+def _machine() -> dict[str, object]:
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = re.search(r"model name\s*:\s*(.*)", text)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    cpu = re.sub(r"\(R\)|CPU |@", "", name[1]).strip() if name else platform.processor()
+    return {
+        "cpu": " ".join(cpu.split()),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": None,
+        "memory_gb": round(memory),
+    }
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()

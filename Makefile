@@ -11,8 +11,9 @@ BIN := $(VENV)/bin
 quickstart: $(VENV)/.installed
 	$(BIN)/axk1 quickstart $(ARGS)
 
+# Two workers with a thread each: the tests start many small processes, which leave cores idle one at a time.
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -218,7 +218,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 def _print_table(rows: Sequence[Row], seeds: int) -> None:
     table = Table(title="Teacher, control and student, ± standard error", title_justify="left")
-    table.add_column("measure")
+    table.add_column("measure", no_wrap=True)
     for heading in (*ROLES, "student - control", "gap closed"):
         table.add_column(heading, justify="right")
     for row in rows:
@@ -227,11 +227,12 @@ def _print_table(rows: Sequence[Row], seeds: int) -> None:
         gap = "-" if row.gap is None else _with_error(row.gap, _percent)
         gain = f"{'+' if row.gain.value > 0 else ''}{_with_error(row.gain, show)}"
         values = [_with_error(row.values[role], show) for role in ROLES]
-        better = "higher" if row.higher_is_better else "lower"
-        name = f"{row.task}  {row.metric.replace('_', ' ')}, {better} is better"
+        name = f"{row.task}  {'exact match ↑' if row.higher_is_better else 'bits per byte ↓'}"
         table.add_row(name, *values, f"[{style}]{gain}[/]" if style else gain, gap)
     output = Console(highlight=False)
+    output.width = max(output.width, 120)  # a narrow table would break every number in two
     output.print(table)
+    output.print("↓ lower is better, ↑ higher is better. ", end="")
     output.print(f"Green: the student is ahead beyond the error; red: behind. {_errors(seeds)}")
 
 

@@ -7,6 +7,7 @@ backward pass needs no expert's output.
 Shapes: T tokens, K experts per token, M = T * K assignments, E experts, H hidden_size, I moe_intermediate_size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,6 @@ from torch.autograd.function import once_differentiable
 
 from axk1.model.mlp import swiglu_backward
 from axk1.model.workers import for_each
-
-_CHUNK = 256
-"""Tokens that a thread adds up at a time."""
 
 
 def routed_experts(x_TH: Tensor, weights_TK: Tensor, experts_TK: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
@@ -50,24 +48,18 @@ class _Order:
     """Token of each sorted row."""
     order_M: Tensor
     """Index of each sorted row among the flattened [T, K] assignments."""
-    place_M: Tensor
+    place_TK: Tensor
     """The inverse: sorted row of each assignment."""
-    ends_E: Tensor
-    """Row behind each expert's last one."""
+    counts_E: Tensor
+    """Rows of each expert."""
 
     @classmethod
     def by_expert(cls, experts_TK: Tensor, experts: int) -> "_Order":
         order_M = experts_TK.flatten().argsort(stable=True)
         place_M = torch.empty_like(order_M)
         place_M[order_M] = torch.arange(order_M.numel(), device=order_M.device)
-        ends_E = torch.bincount(experts_TK.flatten(), minlength=experts).cumsum(0)
-        return cls(order_M // experts_TK.shape[1], order_M, place_M, ends_E)
-
-    def slices(self) -> list[tuple[int, slice]]:
-        """Each expert that has rows, with its rows, the largest first."""
-        ends = self.ends_E.tolist()
-        rows = [(e, slice(a, b)) for e, (a, b) in enumerate(zip([0, *ends], ends, strict=False)) if a < b]
-        return sorted(rows, key=lambda item: item[1].start - item[1].stop)
+        counts_E = torch.bincount(experts_TK.flatten(), minlength=experts)
+        return cls(order_M // experts_TK.shape[1], order_M, place_M.view_as(experts_TK), counts_E)
 
 
 class _ThreadedExperts(torch.autograd.Function):
@@ -75,50 +67,58 @@ class _ThreadedExperts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights_TK: Tensor, experts_TK: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-        order = _Order.by_expert(experts_TK, gate_up.shape[0])
-        slices, chosen = order.slices(), experts_TK.shape[1]
+        order, inner = _Order.by_expert(experts_TK, gate_up.shape[0]), down.shape[2]
         scale_M1 = weights_TK.flatten()[order.order_M].unsqueeze(1)
-        rows_MH = x.new_empty(order.tokens_M.numel(), x.shape[1])
-        gate_up_MI = x.new_empty(rows_MH.shape[0], gate_up.shape[1])
-        out_MH = torch.empty_like(rows_MH)
+        gate_up_MI = x.new_empty(scale_M1.shape[0], 2 * inner)
+        out_MH = x.new_empty(scale_M1.shape[0], x.shape[1])
 
-        def one(item: tuple[int, slice]) -> None:
-            expert, rows = item
-            torch.index_select(x, 0, order.tokens_M[rows], out=rows_MH[rows])
-            torch.mm(rows_MH[rows], gate_up[expert].T, out=gate_up_MI[rows])
-            gate, up = gate_up_MI[rows].chunk(2, dim=-1)
-            torch.mm(F.silu(gate).mul_(up).mul_(scale_M1[rows]), down[expert].T, out=out_MH[rows])
+        def one(expert: tuple[Tensor, ...]) -> None:
+            tokens, scale, gate_up_IH, down_HI, pair, out = expert
+            torch.mm(x.index_select(0, tokens), gate_up_IH.T, out=pair)
+            act = F.silu(pair[:, :inner]).mul_(pair[:, inner:]).mul_(scale)
+            torch.mm(act, down_HI.T, out=out)
 
-        for_each(one, slices)
-        ctx.save_for_backward(rows_MH, gate_up_MI, scale_M1, gate_up, down)
-        ctx.order, ctx.slices, ctx.chosen = order, slices, chosen
-        return _sum_of_experts(out_MH, order.place_M, chosen)
+        for_each(one, _experts(order, (order.tokens_M, scale_M1), (gate_up, down), (gate_up_MI, out_MH)))
+        ctx.save_for_backward(x, gate_up_MI, scale_M1, gate_up, down)
+        ctx.order = order
+        return _sum_of_experts(out_MH, order.place_TK)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_TH: Tensor) -> tuple[Tensor, Tensor, None, Tensor, Tensor]:
-        rows_MH, gate_up_MI, scale_M1, gate_up, down = ctx.saved_tensors
-        order, chosen = ctx.order, ctx.chosen
-        whole = len(ctx.slices) == gate_up.shape[0]  # else experts without rows need their zeros
-        grad_gate_up = torch.empty_like(gate_up) if whole else torch.zeros_like(gate_up)
-        grad_down = torch.empty_like(down) if whole else torch.zeros_like(down)
-        grad_MH, grad_scale_M = torch.empty_like(rows_MH), torch.empty_like(scale_M1[:, 0])
+        x, gate_up_MI, scale_M1, gate_up, down = ctx.saved_tensors
+        order, inner = ctx.order, down.shape[2]
+        grad_gate_up, grad_down = torch.empty_like(gate_up), torch.empty_like(down)
+        grad_MH, grad_scale_M = x.new_empty(scale_M1.shape[0], x.shape[1]), torch.empty_like(scale_M1[:, 0])
 
-        def one(item: tuple[int, slice]) -> None:
-            expert, rows = item
-            gate, up = gate_up_MI[rows].chunk(2, dim=-1)
-            grad = grad_TH.index_select(0, order.tokens_M[rows])
-            grad_act = grad @ down[expert]  # of the activation after its weight
-            act = F.silu(gate).mul_(up)
-            grad_scale_M[rows] = torch.linalg.vecdot(grad_act, act)
-            torch.mm(grad.T, act.mul_(scale_M1[rows]), out=grad_down[expert])
-            grad_pair = torch.cat(swiglu_backward(grad_act.mul_(scale_M1[rows]), gate, up), dim=-1)
-            torch.mm(grad_pair.T, rows_MH[rows], out=grad_gate_up[expert])
-            torch.mm(grad_pair, gate_up[expert], out=grad_MH[rows])
+        def one(expert: tuple[Tensor, ...]) -> None:
+            tokens, scale, pair, gate_up_IH, down_HI, to_gate_up, to_down, to_x, to_scale = expert
+            gate, up = pair.chunk(2, dim=1)
+            grad = grad_TH.index_select(0, tokens)
+            grad_act = torch.mm(grad, down_HI)  # of the activation after its weight
+            silu = F.silu(gate)
+            act = silu * up
+            torch.linalg.vecdot(grad_act, act, out=to_scale)
+            torch.mm(grad.T, act.mul_(scale), out=to_down)
+            grad_pair = torch.empty_like(pair)
+            torch.mul(grad_act.mul_(scale), silu, out=grad_pair[:, inner:])
+            torch.ops.aten.silu_backward.grad_input(grad_act.mul_(up), gate, grad_input=grad_pair[:, :inner])
+            torch.mm(grad_pair.T, x.index_select(0, tokens), out=to_gate_up)
+            torch.mm(grad_pair, gate_up_IH, out=to_x)
 
-        for_each(one, ctx.slices)
-        grad_weights_TK = grad_scale_M[order.place_M].view(-1, chosen)
-        return _sum_of_experts(grad_MH, order.place_M, chosen), grad_weights_TK, None, grad_gate_up, grad_down
+        weights = (gate_up, down, grad_gate_up, grad_down)
+        for_each(one, _experts(order, (order.tokens_M, scale_M1, gate_up_MI), weights, (grad_MH, grad_scale_M)))
+        grad_weights_TK = grad_scale_M[order.place_TK]
+        return _sum_of_experts(grad_MH, order.place_TK), grad_weights_TK, None, grad_gate_up, grad_down
+
+
+def _experts(
+    order: _Order, rows: Sequence[Tensor], weights: Sequence[Tensor], more_rows: Sequence[Tensor]
+) -> list[tuple[Tensor, ...]]:
+    """For each expert its part of every tensor, those with the most rows first."""
+    counts = order.counts_E.tolist()
+    parts = [*(t.split(counts) for t in rows), *(t.unbind() for t in weights), *(t.split(counts) for t in more_rows)]
+    return sorted(zip(*parts, strict=True), key=lambda part: -len(part[0]))
 
 
 class _GroupedExperts(torch.autograd.Function):
@@ -126,23 +126,23 @@ class _GroupedExperts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights_TK: Tensor, experts_TK: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-        order, chosen = _Order.by_expert(experts_TK, gate_up.shape[0]), experts_TK.shape[1]
-        ends = order.ends_E.to(torch.int32)
+        order = _Order.by_expert(experts_TK, gate_up.shape[0])
+        ends = order.counts_E.cumsum(0, dtype=torch.int32)
         rows_MH = x.index_select(0, order.tokens_M)
         gate_up_MI = F.grouped_mm(rows_MH, gate_up.transpose(1, 2), offs=ends)
         scale_M1 = weights_TK.flatten()[order.order_M].unsqueeze(1)
         gate, up = gate_up_MI.chunk(2, dim=-1)
         out_MH = F.grouped_mm(F.silu(gate).mul_(up).mul_(scale_M1), down.transpose(1, 2), offs=ends)
         ctx.save_for_backward(rows_MH, gate_up_MI, scale_M1, gate_up, down)
-        ctx.order, ctx.chosen = order, chosen
-        return out_MH.index_select(0, order.place_M).unflatten(0, (-1, chosen)).sum(1)
+        ctx.order = order
+        return _sum_of_experts(out_MH, order.place_TK)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_TH: Tensor) -> tuple[Tensor, Tensor, None, Tensor, Tensor]:
         rows_MH, gate_up_MI, scale_M1, gate_up, down = ctx.saved_tensors
-        order, chosen = ctx.order, ctx.chosen
-        ends = order.ends_E.to(torch.int32)
+        order = ctx.order
+        ends = order.counts_E.cumsum(0, dtype=torch.int32)
         gate, up = gate_up_MI.chunk(2, dim=-1)
         grad_MH = grad_TH.index_select(0, order.tokens_M)
         grad_act = F.grouped_mm(grad_MH, down, offs=ends)
@@ -151,19 +151,10 @@ class _GroupedExperts(torch.autograd.Function):
         grad_down = F.grouped_mm(grad_MH.T, act.mul_(scale_M1), offs=ends)
         grad_pair = torch.cat(swiglu_backward(grad_act.mul_(scale_M1), gate, up), dim=-1)
         grad_gate_up = F.grouped_mm(grad_pair.T, rows_MH, offs=ends)
-        grad_rows = F.grouped_mm(grad_pair, gate_up, offs=ends).index_select(0, order.place_M)
-        grad_x = grad_rows.unflatten(0, (-1, chosen)).sum(1)
-        return grad_x, grad_scale_M[order.place_M].view(-1, chosen), None, grad_gate_up, grad_down
+        grad_x = _sum_of_experts(F.grouped_mm(grad_pair, gate_up, offs=ends), order.place_TK)
+        return grad_x, grad_scale_M[order.place_TK], None, grad_gate_up, grad_down
 
 
-def _sum_of_experts(rows_MH: Tensor, place_M: Tensor, chosen: int) -> Tensor:
-    """Brings sorted rows back into token order and adds up each token's rows, a stretch of tokens per thread."""
-    out_TH = rows_MH.new_empty(rows_MH.shape[0] // chosen, rows_MH.shape[1])
-
-    def one(start: int) -> None:
-        places = place_M[start * chosen : (start + _CHUNK) * chosen]
-        rows = rows_MH.index_select(0, places).unflatten(0, (-1, chosen))
-        torch.sum(rows, dim=1, out=out_TH[start : start + _CHUNK])
-
-    for_each(one, range(0, out_TH.shape[0], _CHUNK))
-    return out_TH
+def _sum_of_experts(rows_MH: Tensor, place_TK: Tensor) -> Tensor:
+    """Adds up the sorted rows of each token."""
+    return F.embedding_bag(place_TK, rows_MH, mode="sum")

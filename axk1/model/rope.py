@@ -4,6 +4,7 @@ Shapes: B batch, T tokens, N heads, D rotary dimensions.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -69,54 +70,47 @@ class RotaryEmbedding(torch.nn.Module):
 
 
 def rotate_pairs(x_BTND: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotates neighbouring pairs (x0, x1), (x2, x3), ... of the last D dimensions; those before them pass through.
-
-    The result lists all first members, then all second ones. Query and key are permuted alike, so their product is
-    that of the interleaved order.
-    """
-    return _Rotate.apply(x_BTND, cos, sin, True)
+    """Rotates neighbouring pairs (x0, x1), (x2, x3), ... of the last D dimensions; those before them pass through."""
+    return _Rotate.apply(x_BTND, cos, sin, _turn_pairs)
 
 
 def rotate_halves(x_BTND: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotates the pairs (x_i, x_{i + D/2}) of the last D dimensions; those before them pass through."""
-    return _Rotate.apply(x_BTND, cos, sin, False)
+    return _Rotate.apply(x_BTND, cos, sin, _turn_halves)
 
 
 class _Rotate(torch.autograd.Function):
     """The rotation; its gradient is the rotation by the negative angle. Autograd would fill and copy eight tensors."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, pairs: bool) -> Tensor:
-        cos, sin = cos.unsqueeze(2).to(x.dtype), sin.unsqueeze(2).to(x.dtype)
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, turn: Callable[..., Tensor]) -> Tensor:
+        cos, sin = cos.unsqueeze(2), sin.unsqueeze(2)
         ctx.save_for_backward(cos, sin)
-        ctx.pairs = pairs
-        out, plain, half = torch.empty_like(x), x.shape[-1] - 2 * cos.shape[-1], cos.shape[-1]
-        out[..., :plain] = x[..., :plain]
-        _turn(_members(x, plain, pairs), cos, sin, (out[..., plain : plain + half], out[..., plain + half :]))
-        return out
+        ctx.turn = turn
+        return turn(x, cos, sin)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         cos, sin = ctx.saved_tensors
-        half = cos.shape[-1]
-        plain = grad.shape[-1] - 2 * half
-        out = torch.empty_like(grad)
-        out[..., :plain] = grad[..., :plain]
-        _turn((grad[..., plain : plain + half], grad[..., plain + half :]), cos, -sin, _members(out, plain, ctx.pairs))
-        return out, None, None, None
+        return ctx.turn(grad, cos, -sin), None, None, None
 
 
-def _members(x: Tensor, plain: int, pairs: bool) -> tuple[Tensor, Tensor]:
-    if pairs:
-        return x[..., plain::2], x[..., plain + 1 :: 2]
-    return x[..., plain:].chunk(2, dim=-1)
+def _turn_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """As complex numbers: one pass where the real and imaginary parts would take four with a stride."""
+    plain, turned = x.split((x.shape[-1] - 2 * cos.shape[-1], 2 * cos.shape[-1]), dim=-1)
+    wide = turned.to(torch.promote_types(x.dtype, torch.float32)).unflatten(-1, (-1, 2))
+    if any(step % 2 for step in (*wide.stride()[:-1], wide.storage_offset())):
+        wide = wide.contiguous()  # pairs that begin at odd places cannot be viewed as complex numbers
+    turned = torch.view_as_real(torch.view_as_complex(wide) * torch.complex(cos, sin)).flatten(-2)
+    return torch.cat((plain, turned.to(x.dtype)), dim=-1)
 
 
-def _turn(source: tuple[Tensor, Tensor], cos: Tensor, sin: Tensor, target: tuple[Tensor, Tensor]) -> None:
-    first, second = source
-    torch.mul(first, cos, out=target[0]).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=target[1]).addcmul_(first, sin)
+def _turn_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    cos, sin, half = cos.to(x.dtype), sin.to(x.dtype), cos.shape[-1]
+    plain, first, second = x.split((x.shape[-1] - 2 * half, half, half), dim=-1)
+    turned = (first * cos).addcmul_(second, sin, value=-1), (second * cos).addcmul_(first, sin)
+    return torch.cat((plain, *turned), dim=-1)
 
 
 def _mscale(factor: float, mscale: float = 1.0) -> float:

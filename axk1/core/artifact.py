@@ -68,7 +68,7 @@ def content_hash(folder: Path) -> str:
 def write_text_atomic(path: Path, text: str) -> None:
     """Writes a text file so that a reader sees the old content or the new, never half (write, fsync, rename)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that what a killed run left is written over
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)

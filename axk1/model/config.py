@@ -226,7 +226,7 @@ class ModelConfig:
                 values[f.name] = list(value) if isinstance(value, tuple) else value
         if self.latent_attention:
             values |= self._sparse_keys()
-        else:  # said even where it follows from the rest: transformers' Qwen3 takes 128 for what is left out
+        elif self.architecture == "Qwen3ForCausalLM":  # whose class takes 128 where nothing is said
             values["head_dim"] = self.rotary_dim
         # Readers of either generation find their keys: transformers 5 reads rope_parameters, older ones the other two.
         values["rope_parameters"] = dict(self.rope_parameters)

@@ -78,7 +78,8 @@ class _ThreadedExperts(torch.autograd.Function):
             act = F.silu(pair[:, :inner]).mul_(pair[:, inner:]).mul_(scale)
             torch.mm(act, down_HI.T, out=out)
 
-        for_each(one, _experts(order, (order.tokens_M, scale_M1), (gate_up, down), (gate_up_MI, out_MH)))
+        experts = _experts(order, (order.tokens_M, scale_M1), (gate_up, down), (gate_up_MI, out_MH))
+        for_each(one, (expert for expert in experts if len(expert[0])))
         ctx.save_for_backward(x, gate_up_MI, scale_M1, gate_up, down)
         ctx.order = order
         return _sum_of_experts(out_MH, order.place_TK)

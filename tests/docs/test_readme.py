@@ -1,7 +1,10 @@
 """The READMEs: their commands exist and do what is said, and the Korean one keeps step."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,23 @@ def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_benchmarks_page_is_made_from_the_results():
+    command = [sys.executable, str(ROOT / "benchmarks/make_docs.py"), "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_readme_shows_the_scores_that_were_published():
+    """Every row of the score table says what the results file says, with the same digits."""
+    (path,) = (ROOT / "benchmarks/results").glob("nano_chain-*.json")
+    rows = {row["case"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^\| `(heldout_ko|heldout_en|reasoning)`.*?\| (.*) \|$", text, re.M))
+    assert set(shown) == {"heldout_ko", "heldout_en", "reasoning"}
+    for case, cells in shown.items():
+        row, scale, digits = rows[case], 100 if rows[case]["unit"] == "share" else 1, 1 if case == "reasoning" else 3
+        _, control, student, *_ = (cell.strip() for cell in cells.split("|"))
+        assert control.startswith(f"{row['peer'] * scale:.{digits}f}"), (case, control)
+        assert student.startswith(f"{row['ours'] * scale:.{digits}f}"), (case, student)

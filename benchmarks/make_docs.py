@@ -1,0 +1,53 @@
+"""Makes ``docs/benchmarks.md`` from the files in ``benchmarks/results``.
+
+python benchmarks/make_docs.py [--check]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/benchmarks.md"
+HEAD = """# Benchmarks
+
+Made by `python benchmarks/make_docs.py` from `benchmarks/results`. Each table names the command that measured it, the
+machine and the versions. A ratio above 1 always means that ours is better. Both sides ran in one run, warmed up and in
+turn; figures are medians.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    documents = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "benchmarks/results").glob("*.json"))
+    ]
+    return HEAD + "".join(_section(document) for document in documents)
+
+
+def _section(document: dict) -> str:
+    machine, versions = document["machine"], document["versions"]
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"
+    lines = [
+        f"\n## {document['benchmark']}\n",
+        f"`{document['command']}` on {where}{', ' + machine['gpu'] if machine['gpu'] else ''}, {document['date']}; "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + ".\n",
+        "| case | metric | ours | peer | | ratio | spread | goal |",
+        "|---|---|---:|---:|---|---:|---|---|",
+    ]
+    for row in document["rows"]:
+        goal = "" if row["goal"] is None else f"{row['goal']:g} x: {'met' if row['met'] else 'missed'}"
+        figures = f"{row['ours']:,.4g} {row['unit']} | {row['peer']:,.4g} {row['unit']} | {row['peer_name']}"
+        metric = row["metric"].replace("_", " ")
+        lines.append(f"| {row['case']} | {metric} | {figures} | {row['ratio']:.2f} | {row['spread']} | {goal} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(
+            PAGE.read_text(encoding="utf-8") != page()
+            and "docs/benchmarks.md is not what benchmarks/make_docs.py makes"
+        )
+    PAGE.write_text(page(), encoding="utf-8")

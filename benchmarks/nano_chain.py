@@ -42,7 +42,7 @@ def _row(measure: dict, seeds: int) -> Row:
     ratio = (ours / peer if higher else peer / ours) if ours and peer else float("nan")
     unit = "share" if higher else "bits/byte"
     return Row(
-        measure["task"], measure["metric"], unit, ours, peer, "the same student without a teacher", ratio, spread, 1.0
+        measure["task"], measure["metric"], unit, ours, peer, "the same student without a teacher", ratio, spread
     )
 
 

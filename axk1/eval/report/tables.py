@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -124,10 +125,8 @@ def _cell(finding: Finding, estimate: Estimate | None) -> Cell | None:
 def cards(findings: Sequence[Finding], run: RunFolder) -> list[Card]:
     """A few key figures: the headline findings, and how long it all took."""
     made = [_score_card(f) for f in findings if f.headline and "student" in f.values]
-    seconds, stages = total_seconds(run)
+    seconds, note = total_seconds(run)
     if seconds:
-        seeds = len(run.seeds)
-        note = stages if seeds == 1 else Words(f"{stages.en}, {seeds} seeds", f"{stages.ko}, 시드 {seeds}개")
         made.append(Card(Words("Wall time", "소요 시간"), span(seconds), note))
     return made
 
@@ -214,9 +213,21 @@ def total_seconds(run: RunFolder) -> tuple[float, Words]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         noted = []
     if noted:
-        return sum(noted), Words("all stages", "모든 단계")
+        return sum(noted), _of_seeds(Words("all stages", "모든 단계"), len({_seed(title) for title in notes}))
     training = sum(_mean_count([model], "seconds") for seed in run.seeds for model in seed.models.values())
-    return training, Words("training stages", "학습 단계")
+    return training, _of_seeds(Words("training stages", "학습 단계"), len(run.seeds))
+
+
+def _seed(title: str) -> str:
+    """The seed that a chain's note is of; stages that all seeds share count to the first one."""
+    found = re.search(r"\(seed (\d+)\)$", title)
+    return found[1] if found else "0"
+
+
+def _of_seeds(stages: Words, seeds: int) -> Words:
+    """Names how many seeds the time was noted for: those that another machine trained are not among them."""
+    many = "seed" if seeds == 1 else "seeds"
+    return Words(f"{stages.en}, {seeds} {many}", f"{stages.ko}, 시드 {seeds}개")
 
 
 def errors_note(seeds: int) -> Words:

@@ -90,7 +90,7 @@ def print_plan(title: str, rows: Mapping[str, object]) -> None:
     """Prints what a command is about to do: one line per fact."""
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")  # a long path goes on in the next line, whole
     for name, value in rows.items():
         table.add_row(name, str(value))
     console.print(table)

@@ -98,7 +98,7 @@ def test_unknown_options_are_refused():
         (["chat", "{tmp}/nowhere"], "nowhere"),
         (["inspect", "{tmp}/nowhere"], "nowhere"),
         (["report", "{tmp}/nowhere"], "nowhere"),
-        (["sft", "recipes/nano/sft.toml", "--model", "{tmp}/nowhere"], "nowhere"),
+        (["sft", "recipes/nano/sft.toml", "--tokenizer", "{tmp}/nowhere"], "nowhere"),
     ],
 )
 def test_what_is_missing_or_misspelt_is_named(words, message, tmp_path, monkeypatch):

@@ -50,9 +50,15 @@ def for_each(function: Callable[[T], None], items: Iterable[T]) -> None:
 def _pool(threads: int) -> ThreadPoolExecutor:
     with _lock:
         if threads not in _pools:
-            _pools[threads] = ThreadPoolExecutor(threads - 1, "axk1-worker", initializer=_enter_worker)
+            _pools[threads] = ThreadPoolExecutor(threads - 1, "axk1-worker", initializer=use_one_thread)
         return _pools[threads]
 
 
-def _enter_worker() -> None:
-    torch.set_num_threads(1)  # of this thread only
+def use_one_thread() -> None:
+    """Lets PyTorch use one thread in the calling thread only.
+
+    A thread takes the process's number of threads at its first parallel operation. That must come first: it would
+    undo the setting, and every product of this thread would be spread over others that are busy themselves.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from axk1.model.transformer import Transformer
+from axk1.model.workers import use_one_thread
 from axk1.train.objective import Objective, TorchBatch
 
 
@@ -68,7 +69,7 @@ class Parts:
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
             threads = torch.get_num_threads()
-            self._pool = ThreadPoolExecutor(threads, "axk1-part", initializer=torch.set_num_threads, initargs=(1,))
+            self._pool = ThreadPoolExecutor(threads, "axk1-part", initializer=use_one_thread)
             ready = threading.Barrier(threads + 1)
             for _ in range(threads):
                 self._pool.submit(ready.wait)

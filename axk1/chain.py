@@ -75,23 +75,28 @@ def run_chain(config: ChainConfig, dispatch: Dispatch, *, dry_run: bool = False)
     print_plan("The chain", rows)
     if dry_run:
         return config.output
-    start = time.monotonic()
+    start, peak = time.monotonic(), 0
     for number, (title, commands) in enumerate(plan, 1):
         console.rule(f"[bold]{number}/{len(plan)}  {title}[/bold]", align="left")
         before, began = _manifests(config.output), time.monotonic()
         if len(commands) == 1:
             dispatch(commands[0])
+            peak = max(peak, memory("VmHWM"))
         else:
-            _beside_each_other(commands)
+            peak = max(peak, memory("VmRSS") + _beside_each_other(commands))
         if _manifests(config.output) != before:
             _note(config.output / "chain.json", title, time.monotonic() - began)
     console.rule(align="left")
-    console.print(f"done in {duration(time.monotonic() - start)}. {config.closing}")
+    used = f", {peak / 1e9:.1f} GB of memory at most" if peak else ""
+    console.print(f"done in {duration(time.monotonic() - start)}{used}. {config.closing}")
     return config.output
 
 
-def _beside_each_other(commands: list[list[str]]) -> None:
+def _beside_each_other(commands: list[list[str]]) -> int:
     """Runs commands at the same time and prints their lines as they come, each behind its command's output folder.
+
+    Returns:
+        The sum of their peak memories in bytes (0 where the system does not tell).
 
     Raises:
         AXK1Error: one of them failed; the others were ended, and go on from where they were in the next run.
@@ -109,10 +114,12 @@ def _beside_each_other(commands: list[list[str]]) -> None:
         threading.Thread(target=_relay, args=(process, words), daemon=True)
         for process, words in zip(processes, commands, strict=True)
     ]
+    peaks = dict.fromkeys((process.pid for process in processes), 0)
     try:
         for reader in readers:
             reader.start()
         while any(process.poll() is None for process in processes) and not _failed(processes):
+            peaks = {pid: max(peak, memory("VmHWM", pid)) for pid, peak in peaks.items()}
             time.sleep(0.1)
         for process, words in zip(processes, commands, strict=True):
             if process.poll():
@@ -124,6 +131,19 @@ def _beside_each_other(commands: list[list[str]]) -> None:
         for process, reader in zip(processes, readers, strict=True):
             process.wait()
             reader.join()
+    return sum(peaks.values())
+
+
+def memory(field: str, pid: int | str = "self") -> int:
+    """Memory of a process in bytes: its resident set now (``VmRSS``) or its peak so far (``VmHWM``).
+
+    0 where the process has ended or the system has no ``/proc``.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
 
 
 def _failed(processes: list[subprocess.Popen[str]]) -> bool:

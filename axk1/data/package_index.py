@@ -26,9 +26,6 @@ from urllib3.util.retry import Retry
 
 from axk1.core.errors import SourceError
 
-DEFAULT_INDEX = "https://pypi.org/simple"
-"""pip's own default, used when its configuration names no other index."""
-
 FileType = Literal["sdist", "wheel"]
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 
@@ -55,9 +52,10 @@ class PackageIndex:
     def __init__(self, options: dict[str, str] | None = None) -> None:
         options = pip_options() if options is None else options
         self.find_links = options.get("find-links", "").split()
-        self.indexes = [options.get("index-url", DEFAULT_INDEX), *options.get("extra-index-url", "").split()]
-        if options.get("no-index", "").lower() in ("1", "true", "yes", "on"):
-            self.indexes = []
+        self.indexes: list[str] = []
+        if options.get("no-index", "").lower() not in ("1", "true", "yes", "on"):
+            first = options.get("index-url") or default_index()
+            self.indexes = [url for url in (first, *options.get("extra-index-url", "").split()) if url]
         self.timeout = float(options.get("timeout") or options.get("default-timeout") or 15)
         self._trusted = options.get("trusted-host", "").split()
         self._session = _session(options)
@@ -124,6 +122,14 @@ def pip_options() -> dict[str, str]:
             sections[match[1]][match[2]] = ast.literal_eval(match[3])
     merged = sections["global"] | sections["download"] | sections[":env:"]
     return {key: value for key, value in merged.items() if value}
+
+
+def default_index() -> str | None:
+    """The index that pip uses when its configuration names none, as its help tells; None where pip is absent."""
+    words = [sys.executable, "-m", "pip", "download", "--help"]
+    run = subprocess.run(words, capture_output=True, text=True, encoding="utf-8", env={**os.environ, "COLUMNS": "1000"})
+    match = re.search(r"--index-url <url>.*?\(default (\S+)\)", run.stdout, re.DOTALL)
+    return match[1] if match else None
 
 
 def is_release(filename: str, name: str, version: str, file_type: FileType) -> bool:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from axk1.core.errors import SourceError
 from axk1.data.package_index import (
-    DEFAULT_INDEX,
     Link,
     PackageIndex,
+    default_index,
     explain,
     is_release,
     normalised,
@@ -52,7 +52,9 @@ def test_options_come_from_pips_file_and_the_environment_wins(pip_home, monkeypa
 
 def test_several_extra_indexes_and_no_index(pip_home):
     pip_home.write_text("[global]\nextra-index-url =\n    https://one/simple\n    https://two/simple\n")
-    assert PackageIndex().indexes == [DEFAULT_INDEX, "https://one/simple", "https://two/simple"]
+    default = default_index()
+    assert default is not None and default.startswith("https://")
+    assert PackageIndex().indexes == [default, "https://one/simple", "https://two/simple"]
     pip_home.write_text("[global]\nno-index = true\nfind-links = /somewhere\n")
     index = PackageIndex()
     assert (index.indexes, index.find_links) == ([], ["/somewhere"])

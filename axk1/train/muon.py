@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from axk1.model.workers import for_each
 from axk1.train.parallel.tensors import gathered, local_part, own_part
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -103,13 +104,21 @@ class Muon(torch.optim.Optimizer):
     def _orthogonal(self, matrices: list[Tensor], steps: int) -> list[Tensor]:
         """The scaled orthogonal update for each stack [N, out, in], in the shapes that came in."""
         results = list(matrices)
-        for indices in _stacks(matrices):
+
+        def update(indices: list[int]) -> None:
             wide = [(m.mT if _is_tall(m) else m).to(self._dtype) for m in (matrices[i] for i in indices)]
             stack_NRC = newton_schulz(wide[0] if len(wide) == 1 else torch.cat(wide), steps)
             stack_NRC.mul_(0.2 * math.sqrt(stack_NRC.shape[-1]))
             for i, part in zip(indices, stack_NRC.split([len(w) for w in wide]), strict=True):
                 part = part.mT if _is_tall(matrices[i]) else part
                 results[i] = part.to(matrices[i].dtype).contiguous()
+
+        stacks = _stacks(matrices)
+        if matrices[0].device.type == "cpu":  # a thread for each stack: small products gain little from many threads
+            for_each(update, sorted(stacks, key=lambda indices: -sum(matrices[i].numel() for i in indices)))
+        else:
+            for indices in stacks:
+                update(indices)
         return results
 
 

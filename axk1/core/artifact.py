@@ -175,13 +175,35 @@ def verify(folder: str | Path, *, kind: str | None = None, made_by: str | None =
 
 
 def is_current(folder: Path, *, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
-    """Whether the artifact exists and was made from this config and these inputs, so that the stage can be skipped."""
+    """Whether the artifact exists and was made from this config and these inputs, so that the stage can be skipped.
+
+    Raises:
+        ArtifactError: something else lies there, which the stage would replace: files without a manifest, or an
+            artifact of another kind.
+    """
+    _refuse_foreign(folder, kind)
     try:
         manifest = read_manifest(folder, kind=kind)
     except ArtifactError:
         return False
     same_config = json.dumps(manifest.config, sort_keys=True) == json.dumps(dict(config), sort_keys=True)
     return same_config and manifest.inputs == dict(inputs)
+
+
+def _refuse_foreign(folder: Path, kind: str) -> None:
+    """Lets nothing be replaced that is not an older artifact of this kind."""
+    found = None
+    if folder.is_dir() and not (folder / MANIFEST).exists():
+        found = "files that no command of ours made" if any(folder.iterdir()) else None
+    elif folder.is_dir():
+        with contextlib.suppress(ArtifactError):  # a corrupt manifest is ours, and made anew
+            manifest = read_manifest(folder)
+            found = manifest.kind if manifest.kind != kind else None
+    elif folder.exists():
+        found = "no folder but a file"
+    if found:
+        what = f"output {str(folder)!r} holds {found}; {kind} would replace it, so nothing was done"
+        raise ArtifactError(what, repair=f"name another --output, or: mv {folder} {folder}.old")
 
 
 def _versions() -> dict[str, str]:

@@ -140,3 +140,10 @@ def test_importing_the_package_or_its_light_rooms_does_not_import_torch():
     rooms = "axk1, axk1.core.config, axk1.tokenizer.chat, axk1.data.shards, axk1.eval.graders, axk1.channels.terminal"
     code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+@pytest.mark.parametrize("words", ["--help", "inspect --help", "inspect recipes/nano/teacher.json"])
+def test_a_reader_that_leaves_early_sees_no_traceback(words):
+    pipe = f"{sys.executable} -m axk1 {words} | true"
+    done = subprocess.run(["bash", "-c", pipe], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert not done.stderr

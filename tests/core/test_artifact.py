@@ -99,3 +99,22 @@ def test_atomic_text_is_old_or_new_under_a_kill(tmp_path):
         process.wait()
         text = path.read_text()
         assert len(text) == 100_000 and len(set(text)) == 1
+
+
+def test_what_another_hand_made_is_not_replaced(tmp_path):
+    options = {"kind": "checkpoint", "config": {}, "inputs": {}}
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    assert not artifact.is_current(folder, **options)  # an empty folder may be filled
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match="files that no command of ours made") as caught:
+        artifact.is_current(folder, **options)
+    assert "--output" in caught.value.repair
+    artifact.write_manifest(folder, kind="shards")
+    with pytest.raises(ArtifactError, match="holds shards; checkpoint would replace it"):
+        artifact.is_current(folder, **options)
+    (folder / artifact.MANIFEST).write_text("{")
+    assert not artifact.is_current(folder, **options)  # our own, broken: it is made anew
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match="no folder but a file"):
+        artifact.is_current(tmp_path / "file", **options)

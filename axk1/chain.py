@@ -93,7 +93,7 @@ def run_chain(config: ChainConfig, dispatch: Dispatch, *, dry_run: bool = False)
 
 
 def _beside_each_other(commands: list[list[str]]) -> int:
-    """Runs commands at the same time and prints their lines as they come, each behind its command's output folder.
+    """Runs commands at the same time and prints their lines as they come, each behind the name of its output or recipe.
 
     Returns:
         The sum of their peak memories in bytes (0 where the system does not tell).
@@ -151,7 +151,7 @@ def _failed(processes: list[subprocess.Popen[str]]) -> bool:
 
 
 def _relay(process: subprocess.Popen[str], words: list[str]) -> None:
-    label = Path(words[words.index("--output") + 1]).name if "--output" in words else words[0]
+    label = Path(words[words.index("--output") + 1]).name if "--output" in words else Path(words[-1]).stem
     for line in process.stdout or ():
         console.print(f"[dim]{label:>8} │[/dim] {escape(line.rstrip())}")
 

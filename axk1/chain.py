@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from axk1.core import runtime
 from axk1.core.artifact import MANIFEST, write_text_atomic
 from axk1.core.config import require
 from axk1.core.errors import AXK1Error
@@ -102,7 +103,8 @@ def _beside_each_other(commands: list[list[str]]) -> int:
         AXK1Error: one of them failed; the others were ended, and go on from where they were in the next run.
     """
     cores = os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, int(cores) // len(commands)))}
+    threads = str(max(1, int(cores) // len(commands)))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, runtime.PARENT: str(os.getpid())}
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "axk1", *words],

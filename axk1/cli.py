@@ -112,6 +112,7 @@ def main() -> None:
     try:
         if _asks_for_work(arguments):
             runtime.enter(arguments)
+            runtime.end_with_parent()
         dispatch(arguments)
     except AXK1Error as error:
         errors = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -1,7 +1,9 @@
 """The process environment that numerical work on a CPU needs, set before Python loads the libraries that read it."""
 
+import ctypes
 import os
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -27,3 +29,22 @@ def enter(arguments: Sequence[str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, "-m", "axk1", *arguments], {**os.environ, **missing})
+
+
+PARENT = "AXK1_PARENT"
+"""Environment variable with the number of the process that this one must not outlive."""
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Lets the kernel kill this process when the one named by ``PARENT`` dies, however it dies.
+
+    Otherwise the commands of a killed chain would train on, and the chain could not be started again beside them.
+    Linux only; elsewhere, and without the variable, nothing happens.
+    """
+    parent = os.environ.pop(PARENT, None)
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if str(os.getppid()) != parent:  # it died before we asked
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -60,11 +60,11 @@ RECIPES["control"] = "kl_weight = 0.0\nce_weight = 1.0\n" + RECIPES["student"]
 LAST = ("compare compare.toml", "report {root}")
 STAGES = [
     "data build documents.toml", "data conversations conversations.toml", "tokenizer train tokenizer.toml",
-    "data tokenize text.toml", "data tokenize chat.toml", "pretrain pretrain.toml --output {run}/base --seed {seed}",
+    "data tokenize text.toml\ndata tokenize chat.toml", "pretrain pretrain.toml --output {run}/base --seed {seed}",
     "sft sft.toml --model {run}/base --output {run}/teacher --seed {seed}",
     "distill cache cache.toml --teacher {run}/teacher --output {run}/knowledge",
-    *(f"distill train {who}.toml --cache {{run}}/knowledge --teacher {{run}}/teacher --output {{run}}/{who} "
-      "--seed {seed}" for who in ("control", "student")),
+    "\n".join(f"distill train {who}.toml --cache {{run}}/knowledge --teacher {{run}}/teacher --output {{run}}/{who} "
+              "--seed {seed}" for who in ("control", "student")),
     *(f"eval eval.toml --model {{run}}/{who} --output {{run}}/scores/{who} --seed {{seed}}"
       for who in ("teacher", "control", "student")),
     *LAST,
@@ -92,7 +92,7 @@ def write_project(root: Path) -> Path:
 def _stage(command: str) -> str:
     once, last = "{seed}" not in command and "{run}" not in command, command in LAST
     flags = f"once = {str(once and not last).lower()}\nlast = {str(last).lower()}"
-    return f'[[stages]]\ntitle = "{command}"\ncommand = "{command}"\n{flags}\n'
+    return f"[[stages]]\ntitle = {json.dumps(command)}\ncommand = {json.dumps(command)}\n{flags}\n"
 
 
 def start(root: Path, *words: str) -> subprocess.Popen[str]:

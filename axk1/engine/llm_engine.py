@@ -30,6 +30,8 @@ class SequenceOutput:
     """Its log-probabilities, if asked for."""
     finish_reason: str | None
     """Why the text ended; None while it goes on."""
+    seconds: float
+    """Time since the sequence's last token, or since its arrival."""
 
 
 class LLMEngine:
@@ -133,18 +135,21 @@ class LLMEngine:
         return [self._append(sequence, token) for sequence, token in chosen]
 
     def _append(self, sequence: Sequence, token: int) -> SequenceOutput:
+        times, now = sequence.times, time.monotonic()
+        seconds = now - (times.last_token or times.arrival)
+        times.last_token, times.first_token = now, times.first_token or now
         if sequence.max_tokens == 0:
             sequence.logprobs.clear()
-            return self._finished(sequence, "", None, "length")
+            self._finish(sequence, "length")
+            return SequenceOutput(sequence, "", None, None, "length", seconds)
         sequence.token_ids.append(token)
         self.generation_tokens += 1
-        times = sequence.times
-        times.last_token = time.monotonic()
-        times.first_token = times.first_token or times.last_token
         text, reason = self._read(sequence, token)
         if reason is not None:
-            return self._finished(sequence, text, token, reason)
-        return SequenceOutput(sequence, text, token, _last_logprobs(sequence), None)
+            text += sequence.detokenizer.finish()
+            self._finish(sequence, reason)
+        logprobs = sequence.logprobs[-1] if sequence.logprobs else None
+        return SequenceOutput(sequence, text, token, logprobs, reason, seconds)
 
     def _read(self, sequence: Sequence, token: int) -> tuple[str, str | None]:
         """The text that a token adds, and why it ends the sequence, if it does."""
@@ -160,14 +165,8 @@ class LLMEngine:
             return text, "stop"
         return text, "length" if sequence.num_output_tokens >= sequence.max_tokens else None
 
-    def _finished(self, sequence: Sequence, text: str, token: int | None, reason: str) -> SequenceOutput:
-        text += sequence.detokenizer.finish()
+    def _finish(self, sequence: Sequence, reason: str) -> None:
         sequence.finish_reason = reason
         self.scheduler.remove(sequence)
         if all(each.finish_reason for each in self._requests[sequence.request_id]):
             del self._requests[sequence.request_id]
-        return SequenceOutput(sequence, text, token, _last_logprobs(sequence), reason)
-
-
-def _last_logprobs(sequence: Sequence) -> TokenLogprobs | None:
-    return sequence.logprobs[-1] if sequence.logprobs else None

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
+from axk1.core.config import require
 from axk1.core.errors import AXK1Error
 from axk1.engine.llm_engine import LLMEngine, SequenceOutput
 from axk1.engine.sampling_params import SamplingParams
@@ -131,7 +132,7 @@ class AsyncEngine:
             params: how to continue each of them.
 
         Raises:
-            ConfigError: one of them can never run.
+            ConfigError: one of them can never run, or they are more than ever wait together.
             QueueFull: too many wait already.
             EngineStopped: the engine takes nothing any more.
         """
@@ -161,6 +162,7 @@ class AsyncEngine:
 
     def _require_room(self, texts: int) -> None:
         busy, most = self.unfinished, self.engine.config.max_num_seqs + self._max_waiting
+        require(texts <= most, "prompts times n", texts, f"at most {most} texts in one request")
         if busy + texts > most:
             rounds = math.ceil((busy + texts - most) / self.engine.config.max_num_seqs)
             raise QueueFull(f"{busy} texts are being written or wait, of {most} at most", retry_after=max(1, rounds))

@@ -127,7 +127,11 @@ class LLMEngine:
     def step(self) -> list[SequenceOutput]:
         """One pass of the network; returns what it added to each sequence that it brought to its end."""
         scheduled = self.scheduler.schedule()
-        chosen = self._runner.run(scheduled)
+        try:
+            chosen = self._runner.run(scheduled)
+        except BaseException:  # even Ctrl-C: blocks that the pass should have filled are known as full already
+            self.abort_all()
+            raise
         for sequence, count in scheduled:
             fresh = sequence.num_prompt_tokens - sequence.num_computed_tokens
             self.prompt_tokens += max(0, min(count, fresh))

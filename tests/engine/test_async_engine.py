@@ -73,6 +73,8 @@ def test_a_full_queue_refuses_and_bad_requests_never_enter(model, tokenizer):
     async def work(engine):
         with pytest.raises(ConfigError, match="more than fit"):
             engine.submit([[5], [5] * 200], SamplingParams())
+        with pytest.raises(ConfigError, match="at most 5 texts"):
+            engine.submit([[5]] * 3, SamplingParams(n=2))
         engine.submit([[5]] * 5, SamplingParams(ignore_eos=True))
         with pytest.raises(QueueFull) as full:
             engine.submit([[5]], SamplingParams())

@@ -193,3 +193,30 @@ def test_prompts_alone_can_be_scored(model, tokenizer):
             expected = model(ids[None])[0].log_softmax(-1)[:-1].gather(1, ids[1:, None]).squeeze(1).tolist()
         assert [each.logprob for each in result.prompt_logprobs] == pytest.approx(expected, rel=1e-6)
         assert (result.text, result.token_ids, result.finish_reason) == ("", (), "length")
+
+
+def test_a_pass_that_was_interrupted_leaves_nothing_wrong_behind(model, tokenizer):
+    """Blocks become known before they are filled; an interruption in between must not leave them known."""
+    model = model.double()
+    llm, params = LLM(model, tokenizer, block_size=4), SamplingParams(temperature=0, max_tokens=8)
+    expected = LLM(model, tokenizer).generate(PROMPTS, params)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    hook = model.layers[1].register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        llm.generate(PROMPTS, params)
+    hook.remove()
+    assert llm.engine.blocks.num_free_blocks == llm.engine.blocks.num_blocks
+    assert [r.token_ids for r in llm.generate(PROMPTS, params)] == [r.token_ids for r in expected]
+
+
+def test_log_probabilities_of_prompts_survive_preemption(model, tokenizer):
+    model = model.double()
+    options = {"block_size": 4, "max_num_batched_tokens": 5, "max_num_seqs": 5}
+    llm = LLM(model, tokenizer, kv_cache_memory=memory(model, 16, 4), **options)
+    params = SamplingParams(temperature=0, max_tokens=30, logprobs=4, prompt_logprobs=3)
+    for prompt, result in zip(PROMPTS, llm.generate(PROMPTS, params), strict=True):
+        assert_equals_by_hand(model, tokenizer, prompt, result, params)
+    assert llm.engine.scheduler.num_preemptions > 0

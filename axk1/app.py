@@ -10,6 +10,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
+from axk1.channels.web import page
 from axk1.core.config import require
 from axk1.core.progress import console
 from axk1.engine.config import EngineConfig
@@ -67,6 +68,7 @@ def create_app(service: ModelService) -> FastAPI:
     app = FastAPI(title="A.X K1", lifespan=lifespan)
     errors.install(app)
     app.include_router(router(service))
+    app.include_router(page.router())
     return app
 
 
@@ -91,4 +93,4 @@ def _print_plan(config: ServeConfig, model: ModelConfig) -> None:
     console.print(f"[bold]{config.path}[/bold] as {config.name!r}, {config.length_limit(model):,} tokens of context")
     console.print(f"cache of {tokens:,} tokens; {config.max_num_seqs} texts at once, {config.max_waiting} more wait")
     console.print(f"http://{config.host}:{config.port}/v1   health: /health   metrics: /metrics")
-    console.print(f"try: curl http://{config.host}:{config.port}/v1/models")
+    console.print(f"talk to it in a browser: http://{config.host}:{config.port}/")

@@ -3,28 +3,15 @@
 import asyncio
 import re
 import threading
-import time
 
 import httpx
 import openai
 import pytest
-from conftest import start
+from running_server import start, until
 
 from axk1.engine.sampling_params import SamplingParams
 
 ENDLESS = {"max_tokens": 400, "extra_body": {"ignore_eos": True}, "seed": 1}
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
-
-
-def passes(server):
-    """Tokens written so far, one for each text and pass."""
-    return server.service.engine.engine.generation_tokens
 
 
 @pytest.fixture(params=["chat", "completion"])

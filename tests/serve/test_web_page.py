@@ -6,20 +6,29 @@ from pathlib import Path
 import httpx
 import pytest
 from chromium import PROGRAM, Browser
-from test_connections import until
+from running_server import until
 
 from axk1.channels.web import page
 
 FOLDER = Path(page.__file__).parent
 
 
-@pytest.fixture
-def browser(tmp_path):
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
     if PROGRAM is None:
         pytest.skip("no Chromium on this machine")
-    opened = Browser(str(tmp_path), "--lang=en-US")
+    opened = Browser(str(tmp_path_factory.mktemp("profile")), "--lang=en-US")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def browser(chromium, server):
+    """The page as a new visitor sees it."""
+    chromium.open(server.url)
+    chromium.run("localStorage.clear(), delete document.documentElement.dataset.theme")
+    chromium.open(server.url)
+    return chromium
 
 
 def write(browser, text):
@@ -32,11 +41,11 @@ def shown(browser, selector):
 
 ANSWERED = "document.getElementById('stop').hidden && document.querySelectorAll('article.assistant').length"
 ENDLESS = """(() => {
-  const real = window.fetch;
+  const real = window.fetch, more = { ignore_eos: true, max_tokens: 60 };
   window.fetch = (path, options) =>
-    real(path, options && { ...options, body: JSON.stringify({ ...JSON.parse(options.body), ignore_eos: true }) });
+    real(path, options && { ...options, body: JSON.stringify({ ...JSON.parse(options.body), ...more }) });
 })()"""
-"""Makes the random model go on until the context is full."""
+"""Makes the random model go on for 60 tokens."""
 STOP_AT_FIRST_TEXT = """new Promise((resolve) => {
   const seen = () => [...document.querySelectorAll("article.assistant")].some((e) => e.textContent.length > 0);
   const press = () => { document.getElementById("stop").click(); resolve(true); };
@@ -47,7 +56,6 @@ STOP_AT_FIRST_TEXT = """new Promise((resolve) => {
 
 
 def test_a_conversation_in_a_browser(server, browser):
-    browser.open(server.url)
     assert shown(browser, "#model") == ["tiny"] and shown(browser, "#send") == ["Send"]
     browser.run(ENDLESS)
     for press in ("send", "again"):
@@ -64,8 +72,7 @@ def test_a_conversation_in_a_browser(server, browser):
 
 
 @pytest.mark.parametrize("think", [False, True])
-def test_thinking_stands_in_a_fold_and_only_when_asked_for(server, browser, think):
-    browser.open(server.url)
+def test_thinking_stands_in_a_fold_and_only_when_asked_for(browser, think):
     browser.run(ENDLESS)
     browser.run(f"document.getElementById('think').checked = {str(think).lower()}")
     write(browser, "a")
@@ -76,7 +83,6 @@ def test_thinking_stands_in_a_fold_and_only_when_asked_for(server, browser, thin
 
 
 def test_languages_and_colours_change_and_are_kept(server, browser):
-    browser.open(server.url)
     browser.run("document.getElementById('language').click()")
     assert shown(browser, "#send") == ["보내기"] and browser.run("document.documentElement.lang") == "ko"
     colour = "getComputedStyle(document.body).backgroundColor"

@@ -67,9 +67,9 @@ async function answer() {
       if (delta.reasoning_content) {
         box.thought.hidden = false;
         box.summary.textContent = words.thinking;
-        box.reasoning.textContent += delta.reasoning_content;
+        box.reasoning.append(delta.reasoning_content);
       }
-      if (delta.content) box.content.textContent += delta.content;
+      if (delta.content) box.content.append(delta.content);
       if (delta.reason === "length") box.note.textContent = words.cut;
       const seconds = (performance.now() - began) / 1000;
       if (delta.usage) find("status").textContent = words.tokens(delta.usage.completion_tokens, seconds);
@@ -85,10 +85,16 @@ async function answer() {
   update();
 }
 
-// Keeps the end in sight, unless the reader has scrolled up.
+// Keeps the end in sight, unless the reader has scrolled up; once a frame, since each look lays the page out anew.
+let following = false;
 function follow() {
-  const page = find("conversation");
-  if (page.scrollHeight - page.scrollTop - page.clientHeight < 120) page.scrollTop = page.scrollHeight;
+  if (following) return;
+  following = true;
+  requestAnimationFrame(() => {
+    following = false;
+    const page = find("conversation");
+    if (page.scrollHeight - page.scrollTop - page.clientHeight < 120) page.scrollTop = page.scrollHeight;
+  });
 }
 
 function send() {

@@ -36,7 +36,7 @@ class Browser:
     def open(self, url: str) -> None:
         """Opens a page and waits until its scripts have run."""
         self._send("Page.navigate", {"url": url})
-        self.until("document.readyState === 'complete' && document.getElementById('model')?.textContent !== ''")
+        self.until("document.readyState === 'complete' && document.getElementById('model')?.textContent")
 
     def run(self, code: str):
         """The value of an expression, with promises waited for."""

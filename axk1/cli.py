@@ -95,6 +95,10 @@ COMMANDS: dict[str, Command] = {
         "Talk to a checkpoint",
         "axk1.channels.terminal", "ChatConfig", "chat", argument="path", needs_model="path",
     ),
+    "serve": Command(
+        "A checkpoint behind OpenAI's API",
+        "axk1.app", "ServeConfig", "serve", argument="path",
+    ),
     "inspect": Command(
         "Parameters, memory, cache and FLOPs of a model, from its config alone",
         "axk1.model.inspect", "InspectConfig", "inspect_command", argument="path",

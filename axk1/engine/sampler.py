@@ -1,24 +1,110 @@
-"""Choosing the next token from logits."""
+"""Choosing the next token of each sequence from the logits.
+
+Shapes: B sequences, N positions, V vocab_size, K alternatives.
+"""
 
 import torch
 from torch import Tensor
 
+from axk1.engine.sequence import Sequence, TokenLogprobs
 
-def sample(logits_BV: Tensor, *, temperature: float, top_p: float, generators: list[torch.Generator]) -> Tensor:
-    """One token id per sequence, [B].
+_RANKED = 256
+"""Most probable tokens in which top_p is looked for first."""
+
+
+def sample(logits_BV: Tensor, sequences: list[Sequence], vocab_size: int) -> list[int]:
+    """One token id per sequence, each by its own parameters.
 
     Args:
-        logits_BV: logits of the next token.
-        temperature: 0 takes the most probable token; otherwise the logits are divided by it.
-        top_p: keeps the most probable tokens whose probabilities add up to this.
-        generators: one per sequence, so that a sequence's text does not depend on its neighbours in the batch.
+        logits_BV: logits of the next tokens.
+        sequences: whose they are.
+        vocab_size: entries of the tokenizer; what lies behind in the logits is padding and never chosen.
     """
-    if temperature == 0:
-        return logits_BV.argmax(dim=-1)
-    probabilities = (logits_BV.float() / temperature).softmax(dim=-1)
-    if top_p < 1:
-        ordered, ids = probabilities.sort(dim=-1, descending=True)
-        ordered[ordered.cumsum(-1) - ordered > top_p] = 0
-        probabilities = torch.zeros_like(probabilities).scatter_(1, ids, ordered)
-    rows = [torch.multinomial(p, 1, generator=g) for p, g in zip(probabilities, generators, strict=True)]
-    return torch.cat(rows)
+    changed = any(sequence.params.penalises or sequence.params.logit_bias for sequence in sequences)
+    logits_BV = logits_BV[:, :vocab_size].to(torch.promote_types(logits_BV.dtype, torch.float32), copy=changed)
+    if changed:
+        for logits_V, sequence in zip(logits_BV, sequences, strict=True):
+            _adjust(logits_V, sequence)
+    tokens = logits_BV.argmax(dim=-1).tolist()
+    drawing = [row for row, sequence in enumerate(sequences) if sequence.params.temperature > 0]
+    if drawing:
+        drawn = _draw(logits_BV[drawing], [sequences[row] for row in drawing])
+        for row, token in zip(drawing, drawn, strict=True):
+            tokens[row] = token
+    return tokens
+
+
+def logprobs(logits_NV: Tensor, tokens: list[int], alternatives: int) -> list[TokenLogprobs]:
+    """The log-probabilities of tokens and of the ``alternatives`` most probable ones at their positions."""
+    logprobs_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)).log_softmax(dim=-1)
+    own_N = logprobs_NV.gather(1, torch.tensor(tokens, device=logits_NV.device)[:, None]).squeeze(1).tolist()
+    values_NK, ids_NK = (x.tolist() for x in logprobs_NV.topk(min(alternatives, logprobs_NV.shape[1])))
+    pairs = [tuple(zip(ids, values, strict=True)) for ids, values in zip(ids_NK, values_NK, strict=True)]
+    return [TokenLogprobs(*each) for each in zip(tokens, own_N, pairs, strict=True)]
+
+
+def _adjust(logits_V: Tensor, sequence: Sequence) -> None:
+    """Penalties and bias, in place, in vLLM's order: repetition, frequency, presence, bias."""
+    params, device = sequence.params, logits_V.device
+    if params.penalises:
+        seen = torch.tensor(sequence.token_ids, device=device).unique()
+        values = logits_V[seen]
+        factor = params.repetition_penalty
+        logits_V[seen] = torch.where(values > 0, values / factor, values * factor)
+        written, counts = torch.tensor(sequence.output_token_ids, device=device, dtype=torch.long).unique(
+            return_counts=True
+        )
+        logits_V[written] -= params.frequency_penalty * counts + params.presence_penalty
+    for token, bias in params.logit_bias.items():
+        logits_V[token] += bias
+
+
+def _draw(logits_BV: Tensor, sequences: list[Sequence]) -> list[int]:
+    """Draws by inverting the cumulative distribution at one random number per sequence."""
+    temperatures_B1 = logits_BV.new_tensor([[s.params.temperature] for s in sequences])
+    # The largest logit becomes 0 before the division, so that tiny temperatures do not overflow.
+    probabilities_BV = ((logits_BV - logits_BV.amax(1, keepdim=True)) / temperatures_B1).softmax(dim=-1)
+    filtered = [row for row, sequence in enumerate(sequences) if sequence.params.filters]
+    if filtered:
+        probabilities_BV[filtered] = _filter(probabilities_BV[filtered], [sequences[row] for row in filtered])
+    cumulated_BV = probabilities_BV.double().cumsum(dim=-1)
+    points_B1 = cumulated_BV.new_tensor([[s.random.random()] for s in sequences]) * cumulated_BV[:, -1:]
+    places_B = torch.searchsorted(cumulated_BV, points_B1, right=True).squeeze(1)
+    return places_B.clamp_(max=logits_BV.shape[1] - 1).tolist()
+
+
+def _filter(probabilities_BV: Tensor, sequences: list[Sequence]) -> Tensor:
+    """Zero for all tokens that min_p, top_k or top_p leave out, in this order; the most probable one always stays."""
+    params = [sequence.params for sequence in sequences]
+    floors_B1 = probabilities_BV.new_tensor([[p.min_p] for p in params]) * probabilities_BV.amax(1, keepdim=True)
+    probabilities_BV = probabilities_BV.masked_fill(probabilities_BV < floors_B1, 0)
+    ranked = [row for row, p in enumerate(params) if p.top_p < 1 or p.top_k > 0]
+    if ranked:
+        first = [(params[row].top_k, params[row].top_p) for row in ranked]
+        probabilities_BV[ranked] = _first_ranks(probabilities_BV[ranked], first, _RANKED)
+    return probabilities_BV
+
+
+def _first_ranks(probabilities_BV: Tensor, first: list[tuple[int, float]], ranks: int) -> Tensor:
+    """Zero for what lies beyond each row's (top_k, top_p), seen in its ``ranks`` most probable tokens or in more.
+
+    Few tokens nearly always hold the whole nucleus, and finding them costs a fraction of sorting the vocabulary.
+    """
+    vocabulary = probabilities_BV.shape[1]
+    top_ks = [min(k, vocabulary) if k > 0 else vocabulary for k, _ in first]
+    ranks = min(max([ranks, *(k for k in top_ks if k < vocabulary)]), vocabulary)
+    ordered_BK, ids_BK = probabilities_BV.topk(ranks, dim=-1)
+    places_K = torch.arange(ranks, device=ordered_BK.device)
+    limits_B1 = torch.tensor(top_ks, device=ordered_BK.device)[:, None]
+    ordered_BK.masked_fill_(places_K >= limits_B1, 0)
+    whole_B1 = probabilities_BV.sum(1, keepdim=True)
+    whole_B1 = torch.where(limits_B1 < vocabulary, ordered_BK.sum(1, keepdim=True), whole_B1)
+    top_p_B1 = ordered_BK.new_tensor([[p] for _, p in first])
+    before_BK = ordered_BK.cumsum(-1) - ordered_BK
+    outside_BK = (before_BK >= top_p_B1 * whole_B1) & (places_K > 0) & (top_p_B1 < 1)
+    kept_BV = torch.zeros_like(probabilities_BV).scatter_(1, ids_BK, ordered_BK.masked_fill(outside_BK, 0))
+    open_B = (limits_B1 > ranks).squeeze(1) & ~outside_BK[:, -1]
+    if ranks < vocabulary and open_B.any():
+        rows = open_B.nonzero().flatten().tolist()
+        kept_BV[rows] = _first_ranks(probabilities_BV[rows], [first[row] for row in rows], 8 * ranks)
+    return kept_BV

@@ -4,6 +4,7 @@ Shapes: B batch, T query tokens, S key tokens, N heads, D head dimension, R kv_l
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -23,11 +24,19 @@ Mask = Tensor | list[int] | None
 another through all rows; or None for rows of one document each."""
 
 
-class KVCache(Protocol):
-    """What attention needs of a cache: it stores new entries of a layer and hands back all that the layer holds."""
+Attend = Callable[[Tensor, Tensor, Mask], Tensor]
+"""Attention over cache entries: query [B, T, N, D], entries [B, S, W], mask -> [B, T, N, D of the value]."""
 
-    def update(self, layer: int, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Appends along dimension 1 and returns everything: keys and values, or latents and rotary keys."""
+
+class KVCache(Protocol):
+    """What attention needs of a cache: it keeps one entry per token and layer and attends over all that it holds."""
+
+    def attend(self, layer: int, query: Tensor, entries: Tensor, attend: Attend) -> Tensor:
+        """Stores the new tokens' entries [B, T, W] and returns the attention of their queries [B, T, N, D].
+
+        The cache knows which tokens belong together; it calls ``attend`` once for each group of sequences, with all
+        entries that the group's tokens may see and a mask; None stands for as many queries as entries, in order.
+        """
         ...
 
 
@@ -53,10 +62,16 @@ class GroupedQueryAttention(nn.Module):
         query = rotate_halves(self.q_norm(self.q_proj(x).view(heads)), *rope)
         key = rotate_halves(self.k_norm(self.k_proj(x).view(heads)), *rope)
         value = self.v_proj(x).view(heads)
-        if cache is not None:
-            key, value = cache.update(self.layer, key, value)
-        out = attend(query, key, value, mask, self.head_dim**-0.5)
+        if cache is None:
+            out = attend(query, key, value, mask, self.head_dim**-0.5)
+        else:
+            entries_BTW = torch.cat((key, value), dim=2).flatten(2)
+            out = cache.attend(self.layer, query, entries_BTW, self._over_entries)
         return self.o_proj(out.flatten(2))
+
+    def _over_entries(self, query: Tensor, entries_BSW: Tensor, mask: Mask) -> Tensor:
+        key, value = entries_BSW.unflatten(2, (-1, self.head_dim)).chunk(2, dim=2)
+        return attend(query, key, value, mask, self.head_dim**-0.5)
 
 
 class LatentAttention(nn.Module):
@@ -88,14 +103,20 @@ class LatentAttention(nn.Module):
         latent_BTR, key_rope = self.kv_a_proj_with_mqa(x).split((self.rank, self.rope), dim=-1)
         latent_BTR = self.kv_a_layernorm(latent_BTR)
         key_rope = self.rotate(key_rope.unsqueeze(2), *rope).squeeze(2)
-        if cache is not None:
-            latent_BSR, key_rope = cache.update(self.layer, latent_BTR, key_rope)
-            if x.shape[1] < latent_BSR.shape[1]:
-                out = self._absorbed(query, latent_BSR, key_rope, mask)
-                return self.o_proj(out.flatten(2))
-            latent_BTR = latent_BSR
-        out = self._expanded(query, latent_BTR, key_rope, mask)
+        if cache is None:
+            out = self._expanded(query, latent_BTR, key_rope, mask)
+        else:
+            entries_BTW = torch.cat((latent_BTR, key_rope), dim=-1)
+            out = cache.attend(self.layer, query, entries_BTW, self._over_entries)
         return self.o_proj(out.flatten(2))
+
+    def _over_entries(self, query: Tensor, entries_BSW: Tensor, mask: Mask) -> Tensor:
+        """The cheaper of the two forms: expansion costs R (nope + value) a key once, absorption more for every pair."""
+        expanded = self.nope + self.value
+        pays = query.shape[1] * (2 * self.rank - expanded) > self.rank * expanded
+        if not pays:
+            return self._absorbed(query, entries_BSW, mask)
+        return self._expanded(query, *entries_BSW.split((self.rank, self.rope), dim=-1), mask)
 
     def _expanded(self, query: Tensor, latent: Tensor, key_rope: Tensor, mask: Mask) -> Tensor:
         """Expands the latents into keys and values of every head: few operations per query-key pair."""
@@ -103,14 +124,14 @@ class LatentAttention(nn.Module):
         shared = key_rope.unsqueeze(2).expand(-1, -1, self.heads, -1)
         return attend(query, torch.cat((key_nope, shared), dim=-1), value, mask, self.scale)
 
-    def _absorbed(self, query: Tensor, latent: Tensor, key_rope: Tensor, mask: Mask) -> Tensor:
+    def _absorbed(self, query: Tensor, entries_BSW: Tensor, mask: Mask) -> Tensor:
         """Moves kv_b_proj to the query and the output, so that cached latents are read once and never expanded."""
         up_NDR = self.kv_b_proj.weight.view(self.heads, self.nope + self.value, self.rank)
         query_nope, query_rope = query.split((self.nope, self.rope), dim=-1)
         query_latent = torch.einsum("btnd,ndr->btnr", query_nope, up_NDR[:, : self.nope])
         query = torch.cat((query_latent, query_rope), dim=-1)
-        key = torch.cat((latent, key_rope), dim=-1).unsqueeze(2)
-        mixed_BTNR = attend(query, key, latent.unsqueeze(2), mask, self.scale)
+        entry = entries_BSW.unsqueeze(2)  # key and value at once: the rotary part of the value is cut off
+        mixed_BTNR = attend(query, entry, entry, mask, self.scale)[..., : self.rank]
         return torch.einsum("btnr,ndr->btnd", mixed_BTNR, up_NDR[:, self.nope :])
 
 
@@ -134,6 +155,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Mask, scale: float) 
     if padding > 0 and query.device.type == "cpu":
         # The CPU's flash kernel wants equal head dimensions; zeros cost less than the plain path.
         value = F.pad(value, (0, padding))
+    if query.shape[1] == 1:  # heads that share a key stand as queries of one head, so that it is read once
+        query = query.reshape(query.shape[0], key.shape[2], -1, query.shape[3])
+        key, value = key.transpose(1, 2), value.transpose(1, 2)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+        return out.flatten(1, 2)[:, None, :, :value_dim]
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     grouped = query.shape[1] != key.shape[1]
     out = F.scaled_dot_product_attention(

@@ -176,6 +176,13 @@ class ModelConfig:
             return self.qk_rope_head_dim
         return self.head_dim or self.hidden_size // self.num_attention_heads
 
+    @property
+    def cache_width(self) -> int:
+        """Values that a cache holds per token and layer: latent and rotary key, or keys and values."""
+        if self.latent_attention:
+            return self.kv_lora_rank + self.qk_rope_head_dim
+        return 2 * self.kv_heads * self.rotary_dim
+
     def sparse_layer(self, index: int) -> bool:
         """Whether block ``index`` holds a mixture of experts."""
         return self.is_sparse and index >= self.first_k_dense_replace

@@ -94,7 +94,7 @@ def inspect_model(source: str | Path | ModelConfig, *, context: int = 4096) -> M
     products = active - embedding - _part(parts, "norms").active - _biases(config)
     mixing = config.num_hidden_layers * _mixing_flops(config, context)
     forward = 2 * products + mixing
-    per_token = 2 * config.num_hidden_layers * _cached_values(config)
+    per_token = 2 * config.num_hidden_layers * config.cache_width
     return ModelSummary(
         architecture=config.architecture,
         layers=config.num_hidden_layers,
@@ -229,12 +229,6 @@ def _mtp(config: ModelConfig) -> int:
         experts = config.n_routed_experts + config.n_shared_experts
         mlp = experts * _expert(config) + config.n_routed_experts * hidden + hidden
     return _attention(config) + _layer_norms(config) + mlp + 2 * hidden * hidden + 3 * hidden
-
-
-def _cached_values(config: ModelConfig) -> int:
-    if config.latent_attention:
-        return config.kv_lora_rank + config.qk_rope_head_dim
-    return 2 * config.kv_heads * config.rotary_dim
 
 
 def _mixing_flops(config: ModelConfig, context: int) -> int:

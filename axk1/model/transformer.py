@@ -6,7 +6,6 @@ Shapes: B batch, T tokens, H hidden_size, V vocab_size.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +23,6 @@ from axk1.model.mlp import MLP
 from axk1.model.moe import Experts, Router, Routing, SparseMLP
 from axk1.model.norm import RMSNorm
 from axk1.model.rope import RotaryEmbedding
-
-
-class SequenceCache(KVCache, Protocol):
-    """A cache that also remembers the positions and segments of what it holds."""
-
-    def extend(self, positions_BT: Tensor, segments_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Appends the new tokens' positions and segments and returns those of all keys, each [B, S]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -127,7 +118,7 @@ class Transformer(nn.Module):
         input_ids_BT: Tensor,
         positions_BT: Tensor | None = None,
         segments_BT: Tensor | None = None,
-        cache: SequenceCache | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
         """The logits [B, T, V] of the next token at every position. Arguments as in ``hidden``."""
         return self.lm_head(self.hidden(input_ids_BT, positions_BT, segments_BT, cache).states_BTH)
@@ -137,7 +128,7 @@ class Transformer(nn.Module):
         input_ids_BT: Tensor,
         positions_BT: Tensor | None = None,
         segments_BT: Tensor | None = None,
-        cache: SequenceCache | None = None,
+        cache: KVCache | None = None,
     ) -> Hidden:
         """Runs the blocks.
 
@@ -146,12 +137,13 @@ class Transformer(nn.Module):
             positions_BT: positions; 0 to T - 1 where None.
             segments_BT: number of the document that a token belongs to; a document's tokens stand together, and
                 attention stays within it.
-            cache: keys and values of earlier tokens; the new ones are appended.
+            cache: keeps what attention needs of earlier tokens and decides who sees whom; segments are not used then.
         """
         if positions_BT is None:
             positions_BT = torch.arange(input_ids_BT.shape[1], device=input_ids_BT.device).expand_as(input_ids_BT)
         x = self.embed_tokens(input_ids_BT)
-        rope, mask = self.rope(positions_BT), self._mask(positions_BT, segments_BT, cache, x.dtype)
+        rope = self.rope(positions_BT)
+        mask = self._mask(positions_BT, segments_BT, x.dtype) if cache is None else None
         routing = []
         for block in self.layers:
             x, routed = block(x, rope, mask, cache)
@@ -164,15 +156,11 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Multi-token prediction: states [B, T, H] whose logits predict the token after ``next_ids_BT``."""
         assert self.mtp is not None, "the model has no multi-token-prediction module"
-        rope, mask = self.rope(positions_BT), self._mask(positions_BT, segments_BT, None, hidden.states_BTH.dtype)
+        rope, mask = self.rope(positions_BT), self._mask(positions_BT, segments_BT, hidden.states_BTH.dtype)
         return self.mtp(hidden.states_BTH, self.embed_tokens(next_ids_BT), rope, mask)[0]
 
     @staticmethod
-    def _mask(positions: Tensor, segments: Tensor | None, cache: SequenceCache | None, dtype: torch.dtype) -> Mask:
-        if cache is not None:
-            segments = torch.ones_like(positions) if segments is None else segments
-            key_positions, key_segments = cache.extend(positions, segments)
-            return attention_mask(positions, segments, key_positions, key_segments, dtype)
+    def _mask(positions: Tensor, segments: Tensor | None, dtype: torch.dtype) -> Mask:
         if segments is None:
             return None
         if segments.device.type == "cpu":  # a document at a time: short ones do not pay for the length of the row

@@ -50,6 +50,7 @@ class Tokenizer:
         stop_ids: the tokens at which generation stops, in order.
         chat_template: the template that renders conversations, in Jinja; None where the folder has none.
         special_tokens: every added token -> its id.
+        control_ids: those that are no text: turn ends and the like; thinking and tool marks are text.
         is_byte_level: whether ``token_bytes`` and ``decode_stream`` work; they do for every byte-level BPE.
         content_hash: SHA-256 of tokenizer.json; equal hashes mean equal ids.
     """
@@ -80,7 +81,7 @@ class Tokenizer:
         self.chat_template = chat_template
         added = self._tokenizer.get_added_tokens_decoder()
         self.special_tokens = {token.content: index for index, token in sorted(added.items())}
-        self._control_ids = [index for index, token in added.items() if token.special]
+        self.control_ids = frozenset(index for index, token in added.items() if token.special)
         self.is_byte_level = '"ByteLevel"' in json.dumps(json.loads(tokenizer_json).get("decoder"))
         self.vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.bos_id, self.eos_id = self.token_id(bos_token), self.token_id(eos_token)
@@ -212,7 +213,7 @@ class Tokenizer:
 
     def decode_stream(self, ids: Iterable[int], *, skip_special: bool = False) -> Iterator[str]:
         """The text of ids that arrive one by one, in pieces of whole characters; joined, they are ``decode(ids)``."""
-        skipped = set(self._control_ids) if skip_special else set()
+        skipped = self.control_ids if skip_special else frozenset()
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for index in ids:
             if index not in skipped and (text := decoder.decode(self.token_bytes(index))):

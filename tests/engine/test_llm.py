@@ -26,7 +26,7 @@ def greedy_by_hand(model, tokenizer, prompt, max_tokens):
 
 
 def test_batched_generation_equals_one_text_at_a_time_without_a_cache(model, tokenizer):
-    results = LLM(model, tokenizer, max_batch=3).generate(PROMPTS, max_tokens=24)
+    results = LLM(model, tokenizer, max_num_seqs=3).generate(PROMPTS, max_tokens=24)
     expected = [greedy_by_hand(model, tokenizer, prompt, 24) for prompt in PROMPTS]
     assert [(r.text, r.finish_reason, r.completion_tokens) for r in results] == expected
     assert [r.prompt_tokens for r in results] == [len(tokenizer.encode(p)) for p in PROMPTS]
@@ -54,7 +54,7 @@ def test_sampling_repeats_with_its_seed_and_does_not_depend_on_the_batch(model, 
     llm = LLM(model, tokenizer)
     options = {"max_tokens": 20, "temperature": 1.0}
     together = [r.text for r in llm.generate(PROMPTS, seed=3, **options)]
-    assert together == [r.text for r in LLM(model, tokenizer, max_batch=1).generate(PROMPTS, seed=3, **options)]
+    assert together == [r.text for r in LLM(model, tokenizer, max_num_seqs=1).generate(PROMPTS, seed=3, **options)]
     assert together != [r.text for r in llm.generate(PROMPTS, seed=4, **options)]
 
 

@@ -9,23 +9,17 @@ from test_logits import both
 
 
 class GrowingCache:
-    """The plainest cache that fits the protocol: it appends and returns everything."""
+    """The plainest cache that fits the protocol: it appends, and new tokens see all that came before them."""
 
     def __init__(self) -> None:
-        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.seen: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.layers: dict[int, torch.Tensor] = {}
 
-    def update(self, layer, first, second):
-        self.layers[layer] = appended(self.layers.get(layer), (first, second))
-        return self.layers[layer]
-
-    def extend(self, positions_BT, segments_BT):
-        self.seen = appended(self.seen, (positions_BT, segments_BT))
-        return self.seen
-
-
-def appended(old, new):
-    return new if old is None else tuple(torch.cat(pair, dim=1) for pair in zip(old, new, strict=True))
+    def attend(self, layer, query, entries, attend):
+        held = self.layers[layer] = torch.cat((self.layers.get(layer, entries[:, :0]), entries), dim=1)
+        new, all_ = entries.shape[1], held.shape[1]
+        visible = torch.ones(new, all_, dtype=torch.bool).tril(all_ - new)
+        mask = None if new == all_ else torch.zeros(new, all_).masked_fill(~visible, -torch.inf)[None, None]
+        return attend(query, held, mask)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -40,7 +34,6 @@ def test_decoding_with_a_cache_gives_the_logits_of_the_whole_text(family, data, 
             positions = torch.arange(start, stop).expand(2, -1)
             logits.append(model(ids[:, start:stop], positions, cache=cache))
         torch.testing.assert_close(torch.cat(logits, dim=1), reference(ids).logits, atol=1e-4, rtol=0)
+    assert cache.layers[0].shape[2] == model.config.cache_width
     if family == "AXK1ForCausalLM":
-        config = model.config
-        held = sum(t[0, 0].numel() for t in cache.layers[0])
-        assert held == config.kv_lora_rank + config.qk_rope_head_dim
+        assert model.config.cache_width == model.config.kv_lora_rank + model.config.qk_rope_head_dim

@@ -1,0 +1,97 @@
+"""``Sequence``: one text being written, from its arrival to its end."""
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from axk1.engine.detokenizer import Detokenizer
+from axk1.engine.sampling_params import SamplingParams
+
+
+class TokenLogprobs(NamedTuple):
+    """How probable a token was, and which others were."""
+
+    token_id: int
+    """The token that stands there."""
+    logprob: float
+    """Its natural log-probability under the model, before temperature, penalties and bias."""
+    top: tuple[tuple[int, float], ...]
+    """The most probable tokens with theirs, in order."""
+
+
+@dataclass
+class Times:
+    """Moments in a sequence's life, in seconds of ``time.monotonic``; None while they lie ahead."""
+
+    arrival: float = field(default_factory=time.monotonic)
+    scheduled: float | None = None
+    first_token: float | None = None
+    last_token: float | None = None
+
+
+class Sequence:
+    """The tokens of one text, its place in the cache and what is known of its end.
+
+    Attributes:
+        token_ids: prompt and output.
+        num_prompt_tokens: how many of them are the prompt.
+        num_computed_tokens: how many have their entries in the cache.
+        num_cached_tokens: how many of the prompt were found in the cache when it was first scheduled.
+        block_table: numbers of the cache blocks that hold the entries, in order.
+        block_hashes: hashes of its full blocks, each over all tokens up to the block's end.
+        finish_reason: None while it goes on; ``stop``, ``length`` or ``abort``.
+    """
+
+    def __init__(
+        self,
+        request_id: str,
+        index: int,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        detokenizer: Detokenizer,
+        max_tokens: int,
+    ) -> None:
+        """
+        Args:
+            request_id, index: whose text it is, and its number among the request's ``n``.
+            prompt_token_ids: at least one.
+            params: how to choose its tokens.
+            detokenizer: collects its text.
+            max_tokens: most new tokens.
+        """
+        self.request_id, self.index, self.params = request_id, index, params
+        self.detokenizer, self.max_tokens = detokenizer, max_tokens
+        self.token_ids = list(prompt_token_ids)
+        self.num_prompt_tokens = len(prompt_token_ids)
+        self.num_computed_tokens = 0
+        self.num_cached_tokens: int | None = None
+        self.block_table: list[int] = []
+        self.block_hashes: list[bytes] = []
+        self.logprobs: list[TokenLogprobs] = []
+        self.prompt_logprobs: list[TokenLogprobs] = []
+        self.finish_reason: str | None = None
+        self.stop_reason: str | int | None = None
+        self.times = Times()
+        # Numbers of its own, one per token: neither neighbours nor a recomputation can change them.
+        self.random = random.Random(None if params.seed is None else f"{params.seed}/{index}")
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of prompt and output."""
+        return len(self.token_ids)
+
+    @property
+    def output_token_ids(self) -> list[int]:
+        """The tokens written so far."""
+        return self.token_ids[self.num_prompt_tokens :]
+
+    @property
+    def num_output_tokens(self) -> int:
+        """How many tokens are written so far."""
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Whether positions of the prompt are still to be scored, for which the cache alone does not do."""
+        return self.params.prompt_logprobs is not None and len(self.prompt_logprobs) < self.num_prompt_tokens - 1

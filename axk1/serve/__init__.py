@@ -1,0 +1,1 @@
+"""Engine -> OpenAI's API: chat and text completions, models, tokens, metrics."""

@@ -1,0 +1,113 @@
+"""Errors in OpenAI's form, ``{"error": {"message", "type", "param", "code"}}`` with the status.
+
+400  the request is wrong or asks for what is not supported   invalid_request_error
+404  no such model or path                                    not_found_error
+429  the queue is full; Retry-After says when to come again   rate_limit_error
+500  a bug here                                               server_error
+503  the engine has stopped                                   server_error
+"""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from axk1.core.errors import AXK1Error
+from axk1.engine.async_engine import EngineStopped, QueueFull
+
+_log = logging.getLogger(__name__)
+_TYPES = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class ApiError(Exception):
+    """An answer that is an error.
+
+    Args:
+        message: what is wrong, which value, what is allowed.
+        status: the HTTP status.
+        param: the field that is wrong.
+        code: a short name for programs.
+        headers: headers of the answer.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message, self.status, self.param, self.code = message, status, param, code
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """The answer's JSON."""
+        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> Response:
+        """The answer; in ASCII, since a message may quote text that has no UTF-8 form."""
+        return Response(json.dumps(self.body()), self.status, self.headers, "application/json")
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """How an exception is told to a client. What is no fault of the client's is logged, and told without details."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, QueueFull):
+        headers = {"Retry-After": str(error.retry_after)}
+        return ApiError(error.message, status=429, code="queue_full", headers=headers)
+    if isinstance(error, EngineStopped):
+        return ApiError(error.message, status=503, code="engine_stopped")
+    if isinstance(error, AXK1Error):
+        code = "context_length_exceeded" if "more than fit" in error.message else None
+        field = re.match(r"(\w+)\S* = ", error.message)
+        return ApiError(error.message, param=field and field[1], code=code)
+    if isinstance(error, RequestValidationError):
+        return _from_validation(error)
+    if isinstance(error, HTTPException):
+        return ApiError(str(error.detail), status=error.status_code, headers=error.headers)
+    _log.error("a request failed", exc_info=error)
+    return ApiError("the server failed; its log says why", status=500)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of an application leave in OpenAI's form."""
+
+    async def answer(_: Request, error: Exception) -> Response:
+        return as_api_error(error).response()
+
+    for kind in (ApiError, AXK1Error, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def _from_validation(error: RequestValidationError) -> ApiError:
+    """The first thing that is wrong, with the place where it stands."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"][1:] if not str(part).startswith(("function-", "list[", "constrained-"))]
+    if first["type"] == "json_invalid":
+        return ApiError(f"the body is not JSON: {first['ctx']['error']}", code="invalid_json")
+    if not place and first["type"] in ("model_attributes_type", "missing"):
+        return ApiError("the body is not a JSON object sent as Content-Type: application/json", code="invalid_json")
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, UnsupportedField):
+        return ApiError(str(cause), param=cause.field, code="unsupported_parameter")
+    param = ".".join(place) or None
+    return ApiError(f"{param or 'the body'}: {first['msg']}", param=param, code=first["type"])
+
+
+class UnsupportedField(ValueError):
+    """A request asks for something that this server does not do. Args: field: its name; allowed: what is."""
+
+    def __init__(self, field: str, allowed: str) -> None:
+        super().__init__(f"{field} is not supported here; allowed: {allowed}")
+        self.field = field

@@ -1,0 +1,42 @@
+"""Splits an answer that arrives in pieces into what the model thought and what it says."""
+
+START, END = "<think>", "</think>"
+
+
+class ReasoningSplitter:
+    """Text before ``</think>`` is reasoning, text behind it content.
+
+    Attributes:
+        thinking: whether the next text is reasoning.
+    """
+
+    def __init__(self, *, thinking: bool) -> None:
+        """Args: thinking: whether the prompt has opened ``<think>`` already; otherwise the text itself may."""
+        self.thinking = thinking
+        self._may_open = not thinking
+        self._held = ""
+
+    def add(self, text: str) -> tuple[str, str]:
+        """New text -> (reasoning, content); a mark that may have begun is held back until it is whole."""
+        text, self._held = self._held + text, ""
+        if self._may_open:
+            if len(text) < len(START) and START.startswith(text):
+                self._held = text
+                return "", ""
+            self._may_open = False
+            if text.startswith(START):
+                self.thinking, text = True, text[len(START) :]
+        if not self.thinking:
+            return "", text
+        reasoning, end, content = text.partition(END)
+        if end:
+            self.thinking = False
+            return reasoning, content
+        size = next((n for n in range(min(len(END) - 1, len(text)), 0, -1) if END.startswith(text[-n:])), 0)
+        self._held = text[len(text) - size :]
+        return text[: len(text) - size], ""
+
+    def finish(self) -> tuple[str, str]:
+        """What was held back, at the end."""
+        rest, self._held = self._held, ""
+        return (rest, "") if self.thinking else ("", rest)

@@ -1,0 +1,67 @@
+"""A model behind a real server, in a thread of this process."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import openai
+import uvicorn
+
+from axk1.app import create_app
+from axk1.engine.config import EngineConfig
+from axk1.engine.llm import LLM
+from axk1.engine.llm_engine import LLMEngine
+from axk1.model.transformer import Transformer
+from axk1.serve.service import ModelService
+from axk1.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass
+class Running:
+    """A server and what it runs."""
+
+    url: str
+    service: ModelService
+    llm: LLM
+    """The same model for answers to compare with."""
+
+    @property
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=100)
+
+    @property
+    def asynchronous(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=100)
+
+    def idle(self) -> bool:
+        """Whether nothing is written and all blocks are free."""
+        engine = self.service.engine.engine
+        return not engine.has_unfinished_requests() and engine.blocks.num_free_blocks == engine.blocks.num_blocks
+
+
+def start(network: Transformer, tokenizer: Tokenizer, *, max_waiting: int = 256, **options) -> Iterator[Running]:
+    engine = LLMEngine(network, tokenizer, EngineConfig(**options))
+    service = ModelService(engine, "tiny", max_waiting=max_waiting)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.01)
+            yield Running(url, service, LLM(network, tokenizer))
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits until a condition is true; the limit only ends a test that would hang."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)

@@ -102,7 +102,7 @@ class _Mixture:
     def _band_(self, logits_BV: Tensor, part: Tensor | Targets, targets_B: Tensor, with_gradient: bool) -> Tensor:
         """Divergence and cross-entropy; the logits become the gradient of the mixture."""
         V, T, targets_B1 = self.teacher.vocab_size, self.temperature, targets_B.unsqueeze(1)
-        if T == 1 and (V >= logits_BV.shape[1] or self.divergence.kind != "reverse_kl"):
+        if T == 1 and (logits_BV.shape[1] <= V or self.divergence.kind != "reverse_kl"):
             target_B1 = logits_BV.gather(1, targets_B1)
             distance, lse_B1 = self._measure_(logits_BV, part, self.kl_weight, self.ce_weight, with_gradient)
             if with_gradient:

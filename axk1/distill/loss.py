@@ -10,7 +10,7 @@ The student's softmax goes over its whole vocabulary, so mass on columns that th
 pushed away. The reverse KL would be infinite there: it compares the student as it speaks within the teacher's
 vocabulary, and leaves the padding to the cross-entropy.
 
-Shapes: N tokens with a target, C tokens of one chunk, B of one band, H hidden size, V the student's vocabulary.
+Shapes: N tokens with a target, C tokens of one chunk (or of one band of it), H hidden size, V the student's vocabulary.
 """
 
 from dataclasses import dataclass, field
@@ -91,45 +91,48 @@ class _Mixture:
     buffers: dict[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, logits_CV: Tensor, rows: slice, *, with_gradient: bool) -> Tensor:
-        part, targets_C, sums = self.teacher[rows], self.targets_N[rows], logits_CV.new_zeros(2)
+        part, targets_C = self.teacher[rows], self.targets_N[rows]
         if isinstance(part, HiddenTargets):
-            part = part.logits(self.temperature, out=self._buffer("teacher", logits_CV))
-        for band in bands(logits_CV):
-            sums += self._band_(logits_CV[band], part[band], targets_C[band], with_gradient)
+            teacher_CV = part.logits(self.temperature, out=self._buffer("teacher", logits_CV))
+            sums = logits_CV.new_zeros(2)
+            for band in bands(logits_CV):
+                sums += self._rows_(logits_CV[band], teacher_CV[band], targets_C[band], with_gradient)
+        else:
+            sums = self._rows_(logits_CV, part, targets_C, with_gradient)
         total = self.kl_weight * self.temperature**2 * sums[0] + self.ce_weight * sums[1]
         return torch.cat((total.view(1), sums))
 
-    def _band_(self, logits_BV: Tensor, part: Tensor | Targets, targets_B: Tensor, with_gradient: bool) -> Tensor:
+    def _rows_(self, logits_CV: Tensor, part: Tensor | Targets, targets_C: Tensor, with_gradient: bool) -> Tensor:
         """Divergence and cross-entropy; the logits become the gradient of the mixture."""
-        V, T, targets_B1 = self.teacher.vocab_size, self.temperature, targets_B.unsqueeze(1)
-        if T == 1 and (logits_BV.shape[1] <= V or self.divergence.kind != "reverse_kl"):
-            target_B1 = logits_BV.gather(1, targets_B1)
-            distance, lse_B1 = self._measure_(logits_BV, part, self.kl_weight, self.ce_weight, with_gradient)
+        V, T, targets_C1 = self.teacher.vocab_size, self.temperature, targets_C.unsqueeze(1)
+        if T == 1 and (logits_CV.shape[1] <= V or self.divergence.kind != "reverse_kl"):
+            target_C1 = logits_CV.gather(1, targets_C1)
+            distance, lse_C1 = self._measure_(logits_CV, part, self.kl_weight, self.ce_weight, with_gradient)
             if with_gradient:
-                logits_BV.scatter_add_(1, targets_B1, torch.full_like(target_B1, -self.ce_weight))
-            return torch.stack((distance, (lse_B1 - target_B1).sum()))
+                logits_CV.scatter_add_(1, targets_C1, torch.full_like(target_C1, -self.ce_weight))
+            return torch.stack((distance, (lse_C1 - target_C1).sum()))
         # The two parts see different logits.
-        plain_BV = self._buffer("plain", logits_BV).copy_(logits_BV)
-        ce = cross_entropy_(plain_BV, targets_B, with_gradient=with_gradient)
-        logits_BV.div_(T)
+        plain_CV = self._buffer("plain", logits_CV).copy_(logits_CV)
+        ce = cross_entropy_(plain_CV, targets_C, with_gradient=with_gradient)
+        logits_CV.div_(T)
         if self.divergence.kind == "reverse_kl":
-            logits_BV[:, V:] = NEVER
+            logits_CV[:, V:] = NEVER
         # d(T^2 D(z / T)) / dz is T times the gradient at z / T
-        distance, _ = self._measure_(logits_BV, part, self.kl_weight * T, 0.0, with_gradient)
+        distance, _ = self._measure_(logits_CV, part, self.kl_weight * T, 0.0, with_gradient)
         if with_gradient:
-            logits_BV.add_(plain_BV, alpha=self.ce_weight)
+            logits_CV.add_(plain_CV, alpha=self.ce_weight)
         return torch.stack((distance, ce))
 
     def _measure_(
-        self, logits_BV: Tensor, part: Tensor | Targets, kl_weight: float, lse_weight: float, with_gradient: bool
+        self, logits_CV: Tensor, part: Tensor | Targets, kl_weight: float, lse_weight: float, with_gradient: bool
     ) -> tuple[Tensor, Tensor]:
         weights = (kl_weight, lse_weight)
         if isinstance(part, Tensor):
-            spare = self._buffer("p", logits_BV), self._buffer("q", logits_BV)
-            return measure_dense_(logits_BV, part, self.divergence, *weights, spare, with_gradient=with_gradient)
+            spare = self._buffer("p", logits_CV), self._buffer("q", logits_CV)
+            return measure_dense_(logits_CV, part, self.divergence, *weights, spare, with_gradient=with_gradient)
         if isinstance(part, SampledTargets):
-            return measure_sampled_(logits_BV, part, *weights, with_gradient=with_gradient)
-        return measure_top_k_(logits_BV, part, self.divergence, *weights, with_gradient=with_gradient)
+            return measure_sampled_(logits_CV, part, *weights, with_gradient=with_gradient)
+        return measure_top_k_(logits_CV, part, self.divergence, *weights, with_gradient=with_gradient)
 
     def _buffer(self, name: str, like: Tensor) -> Tensor:
         """A buffer as large as the first tensor it was asked for, which no later one exceeds."""

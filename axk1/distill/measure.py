@@ -26,6 +26,7 @@ from torch import Tensor
 
 from axk1.distill.divergence import Divergence
 from axk1.distill.targets import ABSENT, NEVER, SampledTargets, TopKTargets
+from axk1.train.loss import bands
 
 _LOWEST_LOG_PROB = -100.0
 """What a stored probability of zero counts as, so that the reverse KL stays finite."""
@@ -84,13 +85,26 @@ def _log_softmax_(logits_BV: Tensor, probs_BV: Tensor) -> Tensor:
     return max_B1 + log_sum_B1
 
 
+def _exponentials_(logits_CV: Tensor, *splits: int) -> tuple[Tensor, Tensor]:
+    """Subtracts every row's maximum and exponentiates. Returns the maxima, and the sums of the parts between splits."""
+    max_C1 = logits_CV.new_empty(len(logits_CV), 1)
+    sums_CP = logits_CV.new_empty(len(logits_CV), len(splits) + 1)
+    for band in bands(logits_CV):
+        logits_BV, max_B1 = logits_CV[band], max_C1[band]
+        torch.amax(logits_BV, 1, keepdim=True, out=max_B1)
+        max_B1.clamp_(min=torch.finfo(max_B1.dtype).min)  # finite even where all is -inf
+        logits_BV.sub_(max_B1).exp_()
+        for number, part in enumerate(logits_BV.tensor_split(splits, dim=1)):
+            torch.sum(part, 1, out=sums_CP[band, number])
+    return max_C1, sums_CP
+
+
 def _to_soft_(
     logits_BV: Tensor, ids_BM: Tensor, t_BM: Tensor, kl_weight: float, lse_weight: float, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     ids_BM = ids_BM.clamp(min=0)  # what is absent has the weight 0
     entry_BM = logits_BV.gather(1, ids_BM)
-    max_B1 = logits_BV.amax(1, keepdim=True)
-    sum_B1 = logits_BV.sub_(max_B1).exp_().sum(1, keepdim=True)
+    max_B1, sum_B1 = _exponentials_(logits_BV)
     lse_B1 = sum_B1.log() + max_B1
     surprise = torch.where(t_BM == 0, 0.0, t_BM * (lse_B1 - entry_BM)).sum()
     if with_gradient:
@@ -108,13 +122,11 @@ def _to_bucket_(
     The tail is shifted by its own maximum, so that its sum is at least one and nothing is lost to rounding or
     underflow, however small its mass.
     """
-    dtype, lowest = logits_BV.dtype, torch.finfo(logits_BV.dtype).min
+    dtype, V = logits_BV.dtype, teacher.vocab_size
     ids_BK, present_BK = _distinct(teacher)
     top_BK = torch.where(present_BK, logits_BV.gather(1, ids_BK), float("-inf"))
     logits_BV.scatter_(1, ids_BK, float("-inf"))
-    shift_B1 = logits_BV.amax(1, keepdim=True).clamp_(min=lowest)  # finite even where the tail is all -inf
-    tail_BV, padding_BV = logits_BV.sub_(shift_B1).exp_().tensor_split((teacher.vocab_size,), dim=1)
-    sums_B2 = torch.cat((tail_BV.sum(1, keepdim=True), padding_BV.sum(1, keepdim=True)), 1)
+    shift_B1, sums_B2 = _exponentials_(logits_BV, V)
     log_q_BM = torch.cat((top_BK, sums_B2.log() + shift_B1), 1)
     lse_B1 = torch.logsumexp(log_q_BM, 1, keepdim=True)
 
@@ -128,8 +140,8 @@ def _to_bucket_(
     if with_gradient:
         gradient_BM = log_q_BM.mul_(kl_weight).add_(q_BM, alpha=lse_weight)
         scale_B2 = gradient_BM[:, -2:] / sums_B2.clamp(min=torch.finfo(dtype).tiny)
-        tail_BV.mul_(scale_B2[:, :1])
-        padding_BV.mul_(scale_B2[:, 1:])
+        logits_BV[:, :V].mul_(scale_B2[:, :1])
+        logits_BV[:, V:].mul_(scale_B2[:, 1:])
         # What is absent shares its place with another entry, and adds nothing to it.
         logits_BV.scatter_(1, ids_BK, 0.0).scatter_add_(1, ids_BK, gradient_BM[:, :-2] * present_BK)
     return distance_B1.sum(), lse_B1

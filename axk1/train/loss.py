@@ -85,10 +85,7 @@ def fused_linear_cross_entropy(
     states_NH, targets_N, _ = rows_with_target(states_NH, targets_N, ignore_index)
 
     def chunk_loss(logits_CV: Tensor, rows: slice, *, with_gradient: bool) -> Tensor:
-        targets_C, total = targets_N[rows], logits_CV.new_zeros(1)
-        for band in bands(logits_CV):
-            total += cross_entropy_(logits_CV[band], targets_C[band], with_gradient=with_gradient)
-        return total
+        return cross_entropy_(logits_CV, targets_N[rows], with_gradient=with_gradient).view(1)
 
     loss, _ = fused_linear(states_NH, weight_VH, chunk_loss, chunk=chunk)
     return loss, len(targets_N)
@@ -108,22 +105,26 @@ def cross_entropy_(logits_CV: Tensor, targets_C: Tensor, *, with_gradient: bool)
     """The summed cross-entropy; overwrites the logits with its gradient (softmax minus one-hot)."""
     targets_C1 = targets_C.unsqueeze(1)
     target_C1 = logits_CV.gather(1, targets_C1)
-    # log_softmax is slow on CPU and takes a second buffer; these passes stay in the cache that the product filled.
-    max_C1 = logits_CV.amax(1, keepdim=True)
-    sum_C1 = logits_CV.sub_(max_C1).exp_().sum(1, keepdim=True)
+    # log_softmax is slow on CPU and takes a second buffer; these passes stay in the cache.
+    max_C1, sum_C1 = torch.empty_like(target_C1), torch.empty_like(target_C1)
+    for band in bands(logits_CV):
+        logits_BV = logits_CV[band]
+        torch.amax(logits_BV, 1, keepdim=True, out=max_C1[band])
+        torch.sum(logits_BV.sub_(max_C1[band]).exp_(), 1, keepdim=True, out=sum_C1[band])
+        if with_gradient:
+            logits_BV.mul_(sum_C1[band].reciprocal())
     if with_gradient:
-        logits_CV.mul_(sum_C1.reciprocal())
         logits_CV.scatter_add_(1, targets_C1, torch.full_like(sum_C1, -1.0))
     return (sum_C1.log() + max_C1 - target_C1).sum()
 
 
 def default_chunk(vocabulary: int, device_type: str) -> int:
     """Tokens at a time: large enough for fast products, small enough that the logits stay near the processor."""
-    budget, most = (4 << 20, 512) if device_type == "cpu" else (128 << 20, 4096)
-    chunk = 64
-    while chunk < most and 2 * chunk * vocabulary <= budget:
-        chunk *= 2
-    return chunk
+    if device_type == "cpu":
+        budget, least, most, step = 4 << 20, 48, 512, 16
+    else:
+        budget, least, most, step = 128 << 20, 128, 4096, 128
+    return min(most, max(least, budget // vocabulary // step * step))
 
 
 def bands(x_CV: Tensor) -> Iterator[slice]:

@@ -18,7 +18,9 @@ its top tokens and draws from its tail, each standing for r / S. The forward KL 
 
     KL = sum_i t_i (-log q_i) - entropy of the teacher          d KL / d z_i = q_i sum(t) - t_i
 
-Shapes: B rows, V vocabulary, K stored tokens, S drawn tokens, M = K + S.
+The big passes go band by band (``axk1.train.loss``), the small ones over all rows that are given at once.
+
+Shapes: B rows of a chunk or of a band, V vocabulary, P parts of it, K stored tokens, S drawn tokens, M = K + S.
 """
 
 import torch
@@ -85,18 +87,18 @@ def _log_softmax_(logits_BV: Tensor, probs_BV: Tensor) -> Tensor:
     return max_B1 + log_sum_B1
 
 
-def _exponentials_(logits_CV: Tensor, *splits: int) -> tuple[Tensor, Tensor]:
+def _exponentials_(logits_BV: Tensor, *splits: int) -> tuple[Tensor, Tensor]:
     """Subtracts every row's maximum and exponentiates. Returns the maxima, and the sums of the parts between splits."""
-    max_C1 = logits_CV.new_empty(len(logits_CV), 1)
-    sums_CP = logits_CV.new_empty(len(logits_CV), len(splits) + 1)
-    for band in bands(logits_CV):
-        logits_BV, max_B1 = logits_CV[band], max_C1[band]
-        torch.amax(logits_BV, 1, keepdim=True, out=max_B1)
-        max_B1.clamp_(min=torch.finfo(max_B1.dtype).min)  # finite even where all is -inf
-        logits_BV.sub_(max_B1).exp_()
-        for number, part in enumerate(logits_BV.tensor_split(splits, dim=1)):
-            torch.sum(part, 1, out=sums_CP[band, number])
-    return max_C1, sums_CP
+    max_B1 = logits_BV.new_empty(len(logits_BV), 1)
+    sums_BP = logits_BV.new_empty(len(logits_BV), len(splits) + 1)
+    for band in bands(logits_BV):
+        rows, row_max = logits_BV[band], max_B1[band]
+        torch.amax(rows, 1, keepdim=True, out=row_max)
+        row_max.clamp_(min=torch.finfo(row_max.dtype).min)  # finite even where all is -inf
+        rows.sub_(row_max).exp_()
+        for number, part in enumerate(rows.tensor_split(splits, dim=1)):
+            torch.sum(part, 1, out=sums_BP[band, number])
+    return max_B1, sums_BP
 
 
 def _to_soft_(

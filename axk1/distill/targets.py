@@ -15,6 +15,7 @@ Shapes: N positions, C of one chunk, J teacher's hidden size, V vocabulary, K st
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class HiddenTargets:
     weight_VJ: Tensor
     """Its output matrix."""
 
-    divergences = NAMES
+    divergences: ClassVar[tuple[str, ...]] = NAMES
 
     def __len__(self) -> int:
         return len(self.states_NJ)
@@ -85,7 +86,7 @@ class TopKTargets:
     vocab_size: int
     """Size of its vocabulary: no tokens beyond it exist for the teacher."""
 
-    divergences = NAMES
+    divergences: ClassVar[tuple[str, ...]] = NAMES
 
     def __len__(self) -> int:
         return len(self.ids_NK)
@@ -130,7 +131,7 @@ class SampledTargets:
     entropy_N: Tensor | None = None
     """Entropy of the teacher, in nats; left out, the loss is the cross-entropy, with the same gradient."""
 
-    divergences = ("forward_kl",)
+    divergences: ClassVar[tuple[str, ...]] = ("forward_kl",)
 
     @classmethod
     def from_counts(cls, ids_NS: Tensor, counts_NS: Tensor, vocab_size: int) -> "SampledTargets":

@@ -1,60 +1,29 @@
-"""Forward KL from a teacher known by its top K tokens and its tail, mixed with cross-entropy, in one pass.
+"""The loss of knowledge transfer: a divergence from the teacher mixed with cross-entropy, in one pass.
 
-The teacher gives, at each position, the probabilities p_1..p_K of K tokens and the mass r = 1 - sum(p) of all other
-tokens of its vocabulary, the tail. What else is known of the tail decides the loss; q is the student's softmax.
+    loss = kl_weight * T^2 * D(teacher, softmax(z / T)) + ce_weight * cross_entropy(softmax(z))
 
-**S tokens drawn from the tail**, each standing for r / S of the mass. With the K probabilities they make a target t
-whose expectation is the teacher's distribution, so loss and gradient are those of the full KL in expectation:
+A temperature T divides the logits in the divergence, which counts T^2 times, so that its gradient keeps its size
+beside the cross-entropy's, which is always taken at T = 1. The targets (``targets.py``) and the divergence
+(``divergence.py``) are chosen freely, within what is defined; ``measure.py`` brings the two together.
 
-    KL = sum_i t_i (-log q_i) - entropy of the teacher          d KL / d z_i = q_i - t_i
+The student's softmax goes over its whole vocabulary, so mass on columns that the teacher does not have (padding) is
+pushed away. The reverse KL would be infinite there: it compares the student as it speaks within the teacher's
+vocabulary, and leaves the padding to the cross-entropy.
 
-**Nothing but its mass** (S = 0). The tail is one bucket, with Q the sum of q over it, and the loss is the divergence
-between two coarse distributions of K + 1 entries, which never exceeds the full KL. It does not say which of the
-tail's tokens is likely; that is left to the cross-entropy.
-
-    KL = sum_k p_k (log p_k - log q_k) + r (log r - log Q)
-
-    d KL / d z_i = q_i - p_i             for one of the K tokens
-                 = q_i - r q_i / Q       for a token of the tail: the tail keeps its own shape and moves as a whole
-                 = q_i                   for a column that the teacher's vocabulary does not have (padding)
-
-In neither case is anything renormalised over the K tokens: that would hide the tail's mass and give its logits no
-teacher. A temperature T divides the student's logits in the KL (the cache holds the teacher at the same T), and the
-KL counts T^2 times, so that its gradient keeps its size beside the cross-entropy's, which is always taken at T = 1.
-
-Shapes: N tokens with a target, C tokens of one chunk, H hidden size, V the student's vocabulary, K stored tokens,
-S tokens drawn from the tail.
+Shapes: N tokens with a target, C tokens of one chunk (or of one band of it), H hidden size, V the student's vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from axk1.train.loss import IGNORE_INDEX, cross_entropy_, fused_linear, rows_with_target
+from axk1.distill.divergence import Divergence
+from axk1.distill.measure import measure_dense_, measure_sampled_, measure_top_k_
+from axk1.distill.targets import NEVER, HiddenTargets, SampledTargets, Targets, require_defined
+from axk1.train.loss import IGNORE_INDEX, bands, cross_entropy_, fused_linear, rows_with_target
 
-
-@dataclass(frozen=True)
-class TopKTargets:
-    """The teacher's distribution at N positions."""
-
-    ids_NK: Tensor
-    """Its K most probable tokens, each once."""
-    log_probs_NK: Tensor
-    """Their natural log-probabilities."""
-    log_tail_N: Tensor
-    """Log of the mass of all its other tokens; -inf where there is none."""
-    tail_ids_NS: Tensor
-    """Tokens drawn from these by their probability; one can come several times, and S can be 0."""
-    entropy_N: Tensor
-    """Entropy of the whole distribution, in nats; read only where S is above 0."""
-    vocab_size: int
-    """Size of its vocabulary: no tokens beyond it exist for the teacher."""
-
-    def __getitem__(self, rows: slice | Tensor) -> "TopKTargets":
-        """The targets of some of the positions."""
-        parts = (self.ids_NK, self.log_probs_NK, self.log_tail_N, self.tail_ids_NS, self.entropy_N)
-        return TopKTargets(*(part[rows] for part in parts), self.vocab_size)
+FORWARD_KL = Divergence("forward_kl")
 
 
 @dataclass(frozen=True)
@@ -62,9 +31,9 @@ class DistillLoss:
     """Sums over the positions that have a target, in nats."""
 
     total: Tensor
-    """``kl_weight * T^2 * kl + ce_weight * cross_entropy``, differentiable."""
-    kl: Tensor
-    """Sum of KL(teacher || student) at temperature T, detached."""
+    """``kl_weight * T^2 * divergence + ce_weight * cross_entropy``, differentiable."""
+    divergence: Tensor
+    """Sum of the divergence at temperature T, detached."""
     cross_entropy: Tensor
     """Sum of the cross-entropy with the target tokens, detached."""
     targets: int
@@ -75,122 +44,98 @@ def fused_linear_distillation(
     states_NH: Tensor,
     weight_VH: Tensor,
     targets_N: Tensor,
-    teacher: TopKTargets,
+    teacher: Targets,
     *,
     kl_weight: float,
     ce_weight: float,
     temperature: float = 1.0,
+    divergence: Divergence = FORWARD_KL,
     ignore_index: int = IGNORE_INDEX,
     chunk: int | None = None,
 ) -> DistillLoss:
-    """The mixed loss of ``softmax(states @ weight.T)``, without ever holding all logits.
+    """The mixed loss of ``softmax(states @ weight.T)``, without ever holding all logits of student or teacher.
 
     Args:
         states_NH: the student's states of all positions.
-        weight_VH: its output matrix; may have more rows than the teacher has tokens.
+        weight_VH: its output matrix; it may have more rows than the teacher has tokens, or fewer.
         targets_N: the token that follows each position, or ``ignore_index``; such rows are skipped.
         teacher: the teacher's distribution of that same token, one row for each of the N positions.
         kl_weight: weight of the divergence; with 0 it is only measured.
         ce_weight: weight of the cross-entropy.
-        temperature: T of the divergence, and of the teacher's log-probabilities.
+        temperature: T of the divergence; what is stored of the teacher must have been taken at it.
+        divergence: which one.
         ignore_index: marks a position without a target.
         chunk: tokens at a time; chosen by vocabulary and device when left out.
+
+    Raises:
+        ConfigError: these targets do not define this divergence.
     """
+    require_defined(divergence, teacher)
     states_NH, targets_N, rows_N = rows_with_target(states_NH, targets_N, ignore_index)
-    teacher = teacher if len(rows_N) == len(teacher.ids_NK) else teacher[rows_N]
-
-    def chunk_loss(logits_CV: Tensor, rows: slice, *, with_gradient: bool) -> Tensor:
-        part, tokens_C = teacher[rows], targets_N[rows]
-        if temperature == 1:
-            kl, ce = forward_kl_(logits_CV, part, kl_weight, tokens_C, ce_weight, with_gradient=with_gradient)
-        else:
-            plain_CV = logits_CV.clone()
-            ce = cross_entropy_(plain_CV, tokens_C, with_gradient=with_gradient)
-            kl, _ = forward_kl_(logits_CV.div_(temperature), part, kl_weight, with_gradient=with_gradient)
-            if with_gradient:  # d(T^2 KL(z / T)) / dz is T times the gradient at z / T
-                logits_CV.mul_(temperature).add_(plain_CV, alpha=ce_weight)
-        return torch.stack((kl_weight * temperature**2 * kl + ce_weight * ce, kl, ce))
-
+    teacher = (teacher if len(rows_N) == len(teacher) else teacher[rows_N]).within(len(weight_VH))
+    chunk_loss = _Mixture(teacher, targets_N, divergence, kl_weight, ce_weight, temperature)
     total, sums = fused_linear(states_NH, weight_VH, chunk_loss, sums=3, chunk=chunk)
     return DistillLoss(total, sums[1], sums[2], len(targets_N))
 
 
-def forward_kl_(
-    logits_CV: Tensor,
-    teacher: TopKTargets,
-    kl_weight: float,
-    targets_C: Tensor | None = None,
-    ce_weight: float = 0.0,
-    *,
-    with_gradient: bool,
-) -> tuple[Tensor, Tensor]:
-    """Sums of KL(teacher || softmax(logits)) and cross-entropy; overwrites the logits with their weighted gradient."""
-    loss = _kl_to_samples_ if teacher.tail_ids_NS.shape[1] else _kl_to_bucket_
-    return loss(logits_CV, teacher, kl_weight, targets_C, ce_weight, with_gradient)
+@dataclass
+class _Mixture:
+    """The loss of a chunk: a ``ChunkLoss``. Its buffers serve all chunks."""
 
+    teacher: Targets
+    targets_N: Tensor
+    divergence: Divergence
+    kl_weight: float
+    ce_weight: float
+    temperature: float
+    buffers: dict[str, Tensor] = field(default_factory=dict)
 
-def _kl_to_samples_(
-    logits_CV: Tensor, teacher: TopKTargets, kl_weight: float, targets_C: Tensor | None, ce_weight: float,
-    with_gradient: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The tail as tokens drawn from it: a soft target with K + S entries."""
-    dtype, S = logits_CV.dtype, teacher.tail_ids_NS.shape[1]
-    ids_CM = torch.cat((teacher.ids_NK, teacher.tail_ids_NS), 1)
-    each_C1 = teacher.log_tail_N.to(dtype).exp().unsqueeze(1) / S
-    t_CM = torch.cat((teacher.log_probs_NK.to(dtype).exp(), each_C1.expand(-1, S)), 1)
-    entry_CM = logits_CV.gather(1, ids_CM)
-    target_C1 = None if targets_C is None else logits_CV.gather(1, targets_C.unsqueeze(1))
+    def __call__(self, logits_CV: Tensor, rows: slice, *, with_gradient: bool) -> Tensor:
+        part, targets_C = self.teacher[rows], self.targets_N[rows]
+        if isinstance(part, HiddenTargets):
+            teacher_CV = part.logits(self.temperature, out=self._buffer("teacher", logits_CV))
+            sums = logits_CV.new_zeros(2)
+            for band in bands(logits_CV):
+                sums += self._rows_(logits_CV[band], teacher_CV[band], targets_C[band], with_gradient)
+        else:
+            sums = self._rows_(logits_CV, part, targets_C, with_gradient)
+        total = self.kl_weight * self.temperature**2 * sums[0] + self.ce_weight * sums[1]
+        return torch.cat((total.view(1), sums))
 
-    max_C1 = logits_CV.amax(1, keepdim=True)
-    sum_C1 = logits_CV.sub_(max_C1).exp_().sum(1, keepdim=True)
-    lse_C1 = sum_C1.log() + max_C1
-    surprise_CM = torch.where(t_CM == 0, 0.0, t_CM * (lse_C1 - entry_CM))
-    kl = surprise_CM.sum() - teacher.entropy_N.to(dtype).sum()
-    ce = kl.new_zeros(()) if target_C1 is None else (lse_C1 - target_C1).sum()
-    if with_gradient:
-        mass_C1 = kl_weight * t_CM.sum(1, keepdim=True) + ce_weight  # kl_weight + ce_weight, up to rounding
-        logits_CV.mul_(mass_C1 / sum_C1).scatter_add_(1, ids_CM, -kl_weight * t_CM)
-        if targets_C is not None:
-            logits_CV.scatter_add_(1, targets_C.unsqueeze(1), torch.full_like(lse_C1, -ce_weight))
-    return kl, ce
+    def _rows_(self, logits_CV: Tensor, part: Tensor | Targets, targets_C: Tensor, with_gradient: bool) -> Tensor:
+        """Divergence and cross-entropy; the logits become the gradient of the mixture."""
+        V, T, targets_C1 = self.teacher.vocab_size, self.temperature, targets_C.unsqueeze(1)
+        if T == 1 and (logits_CV.shape[1] <= V or self.divergence.kind != "reverse_kl"):
+            target_C1 = logits_CV.gather(1, targets_C1)
+            distance, lse_C1 = self._measure_(logits_CV, part, self.kl_weight, self.ce_weight, with_gradient)
+            if with_gradient:
+                logits_CV.scatter_add_(1, targets_C1, torch.full_like(target_C1, -self.ce_weight))
+            return torch.stack((distance, (lse_C1 - target_C1).sum()))
+        # The two parts see different logits.
+        plain_CV = self._buffer("plain", logits_CV).copy_(logits_CV)
+        ce = cross_entropy_(plain_CV, targets_C, with_gradient=with_gradient)
+        logits_CV.div_(T)
+        if self.divergence.kind == "reverse_kl":
+            logits_CV[:, V:] = NEVER
+        # d(T^2 D(z / T)) / dz is T times the gradient at z / T
+        distance, _ = self._measure_(logits_CV, part, self.kl_weight * T, 0.0, with_gradient)
+        if with_gradient:
+            logits_CV.add_(plain_CV, alpha=self.ce_weight)
+        return torch.stack((distance, ce))
 
+    def _measure_(
+        self, logits_CV: Tensor, part: Tensor | Targets, kl_weight: float, lse_weight: float, with_gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        weights = (kl_weight, lse_weight)
+        if isinstance(part, Tensor):
+            spare = self._buffer("p", logits_CV), self._buffer("q", logits_CV)
+            return measure_dense_(logits_CV, part, self.divergence, *weights, spare, with_gradient=with_gradient)
+        if isinstance(part, SampledTargets):
+            return measure_sampled_(logits_CV, part, *weights, with_gradient=with_gradient)
+        return measure_top_k_(logits_CV, part, self.divergence, *weights, with_gradient=with_gradient)
 
-def _kl_to_bucket_(
-    logits_CV: Tensor, teacher: TopKTargets, kl_weight: float, targets_C: Tensor | None, ce_weight: float,
-    with_gradient: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The tail as one bucket.
-
-    The top tokens are taken out before the softmax and put back after it. The tail is shifted by its own maximum,
-    so that its sum is at least one and nothing is lost to rounding or underflow, however small its mass.
-    """
-    dtype, lowest = logits_CV.dtype, torch.finfo(logits_CV.dtype).min
-    log_p_CK, log_r_C1 = teacher.log_probs_NK.to(dtype), teacher.log_tail_N.to(dtype).unsqueeze(1)
-    top_CK = logits_CV.gather(1, teacher.ids_NK)
-    target_C1 = None if targets_C is None else logits_CV.gather(1, targets_C.unsqueeze(1))
-
-    logits_CV.scatter_(1, teacher.ids_NK, float("-inf"))
-    shift_C1 = logits_CV.amax(1, keepdim=True).clamp_(min=lowest)  # finite even where the tail is all -inf
-    tail_CV, padding_CV = logits_CV.sub_(shift_C1).exp_().tensor_split((teacher.vocab_size,), dim=1)
-    tail_sum_C1 = tail_CV.sum(1, keepdim=True)
-    log_rest_C1 = (tail_sum_C1 + padding_CV.sum(1, keepdim=True)).log() + shift_C1
-    lse_C1 = torch.logsumexp(torch.cat((top_CK, log_rest_C1), 1), 1, keepdim=True)
-
-    log_q_CK, log_tail_C1 = top_CK - lse_C1, tail_sum_C1.log() + shift_C1 - lse_C1
-    kl = _divergence(log_p_CK, log_q_CK) + _divergence(log_r_C1, log_tail_C1)
-    ce = kl.new_zeros(()) if target_C1 is None else (lse_C1 - target_C1).sum()
-    if with_gradient:
-        p_CK, r_C1 = log_p_CK.exp(), log_r_C1.exp()
-        mass_C1 = kl_weight * (p_CK.sum(1, keepdim=True) + r_C1) + ce_weight  # kl_weight + ce_weight, up to rounding
-        scale_C1 = mass_C1 * (shift_C1 - lse_C1).exp()
-        tail_CV.mul_(scale_C1 - kl_weight * r_C1 / tail_sum_C1.clamp(min=torch.finfo(dtype).tiny))
-        padding_CV.mul_(scale_C1)
-        logits_CV.scatter_(1, teacher.ids_NK, mass_C1 * log_q_CK.exp() - kl_weight * p_CK)
-        if targets_C is not None:
-            logits_CV.scatter_add_(1, targets_C.unsqueeze(1), torch.full_like(lse_C1, -ce_weight))
-    return kl, ce
-
-
-def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Sum of p (log p - log q), where an entry with p = 0 counts nothing whatever q is."""
-    return torch.where(log_p == float("-inf"), 0.0, log_p.exp() * (log_p - log_q)).sum()
+    def _buffer(self, name: str, like: Tensor) -> Tensor:
+        """A buffer as large as the first tensor it was asked for, which no later one exceeds."""
+        if name not in self.buffers:
+            self.buffers[name] = torch.empty_like(like)
+        return self.buffers[name][: len(like)]

@@ -19,8 +19,10 @@ from axk1.core.errors import ArtifactError, TokenizerMismatch
 from axk1.data.shards import Shards
 from axk1.distill.cache import MADE_BY, KnowledgeCache
 from axk1.distill.capture import checkpoint_hash
-from axk1.distill.loss import TopKTargets, fused_linear_distillation
+from axk1.distill.divergence import Divergence, DivergenceName
+from axk1.distill.loss import fused_linear_distillation
 from axk1.distill.selection import cached_samples
+from axk1.distill.targets import TopKTargets
 from axk1.model.transformer import Transformer
 from axk1.train.config import TrainConfig
 from axk1.train.loss import fused_linear_cross_entropy
@@ -43,8 +45,14 @@ class DistillConfig(TrainConfig):
     """Weight of the cross-entropy with the text itself."""
     temperature: float = 1.0
     """What the logits are divided by in the divergence; it must be the cache's."""
+    divergence: DivergenceName = "forward_kl"
+    """How the distance to the teacher is measured: forward_kl, reverse_kl, jsd, skew_kl or total_variation."""
+    beta: float = 0.5
+    """The teacher's share of the mixture in ``jsd``; 0 is the forward and 1 the reverse KL, as in TRL."""
+    skew: float = 0.1
+    """The teacher's share of the mixture in ``skew_kl``; 0 is the forward KL."""
     track_kl: bool = True
-    """Measure the KL to the teacher at logged steps also where ``kl_weight`` is 0."""
+    """Measure the divergence from the teacher at logged steps also where ``kl_weight`` is 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,6 +61,11 @@ class DistillConfig(TrainConfig):
         both = self.kl_weight + self.ce_weight
         require(both > 0, "ce_weight", self.ce_weight, "a number above 0, since kl_weight is 0")
         require(self.temperature > 0, "temperature", self.temperature, "a number above 0")
+        self.measure()
+
+    def measure(self) -> Divergence:
+        """The divergence. Raises ConfigError where its numbers are out of range."""
+        return Divergence(self.divergence, self.beta, self.skew)
 
 
 def train_student(config: DistillConfig, *, dry_run: bool = False) -> Path:
@@ -89,7 +102,7 @@ def train_student(config: DistillConfig, *, dry_run: bool = False) -> Path:
 
 
 class Distillation:
-    """The objective: forward KL to the cached teacher, mixed with cross-entropy.
+    """The objective: a divergence from the cached teacher, mixed with cross-entropy.
 
     Args:
         config: weights, temperature, and when to measure.
@@ -98,7 +111,8 @@ class Distillation:
     """
 
     def __init__(self, config: DistillConfig, cache: KnowledgeCache, shards: Sequence[Shards]) -> None:
-        self.config, self.cache = config, cache
+        self.config, self.cache, self.divergence = config, cache, config.measure()
+        self._figure = "kl_to_teacher" if config.divergence == "forward_kl" else f"{config.divergence}_to_teacher"
         self._keys = [np.asarray(one.keys) for one in shards]
 
     def __call__(self, model: Transformer, batch: TorchBatch) -> Loss:
@@ -114,9 +128,10 @@ class Distillation:
                 kl_weight=self.config.kl_weight,
                 ce_weight=self.config.ce_weight,
                 temperature=self.config.temperature,
+                divergence=self.divergence,
             )
             total, cross_entropy = loss.total, loss.cross_entropy
-            metrics["kl_to_teacher"] = loss.kl / batch.n_targets
+            metrics[self._figure] = loss.divergence / batch.n_targets
         else:
             cross_entropy, _ = fused_linear_cross_entropy(states_NH, model.output_weight, targets_N)
             total = self.config.ce_weight * cross_entropy
@@ -155,7 +170,10 @@ class Distillation:
 
 
 def _check_fit(config: DistillConfig, cache: KnowledgeCache, material: Material) -> None:
-    """Refuses a cache of another tokenizer, of a larger vocabulary, or captured at another temperature."""
+    """Refuses a cache of another tokenizer, or captured at another temperature.
+
+    Its vocabulary may be larger than the student's: both have the tokenizer's tokens, so the rest is padding.
+    """
     folder = str(config.cache)
     if cache.tokenizer_hash != material.tokenizer.content_hash:
         raise TokenizerMismatch(
@@ -169,10 +187,4 @@ def _check_fit(config: DistillConfig, cache: KnowledgeCache, material: Material)
             "and the tail's mass cannot be carried over",
             repair=f"set temperature = {cache.temperature}, or {MADE_BY} RECIPE.toml --temperature "
             f"{config.temperature} --output {folder}",
-        )
-    if material.model_config.vocab_size < cache.records.vocab_size:
-        raise TokenizerMismatch(
-            f"the student's vocab_size is {material.model_config.vocab_size}, but the teacher knows "
-            f"{cache.records.vocab_size} tokens",
-            repair=f"set vocab_size to {cache.records.vocab_size} or more in {str(config.model)!r}",
         )

@@ -4,7 +4,11 @@
 share, lets a ``ChunkLoss`` turn them in place into their gradient, and multiplies that gradient into the gradients of
 the states and of the output matrix. Cross-entropy is here; the divergences of ``distill`` use the same loop.
 
-Shapes: N tokens with a target, C tokens of one chunk, H hidden size, V vocabulary, M sums that a loss reports.
+A chunk is as large as matrix products want it; the passes over its logits go band by band, a band being a few rows
+that stay in the cache of one core from the first pass to the last.
+
+Shapes: N tokens with a target, C tokens of one chunk, B tokens of one band, H hidden size, V vocabulary, M sums that
+a loss reports.
 """
 
 from collections.abc import Iterator
@@ -39,6 +43,7 @@ def fused_linear(
 
     Products run in the autocast dtype where autocast is on, else in the dtype of the states; logits, their
     gradient and the sum over chunks are fp32 or wider. Under ``torch.no_grad`` no gradient is computed.
+    The backward pass gives the gradients away without a copy; a second one over the same graph makes them anew.
 
     Args:
         states_NH: the model's last states, only rows that have a target.
@@ -52,7 +57,9 @@ def fused_linear(
     """
     chunk = chunk or default_chunk(weight_VH.shape[0], weight_VH.device.type)
     wanted = tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in (states_NH, weight_VH))
-    return _FusedLinear.apply(states_NH, weight_VH, chunk_loss, sums, chunk, wanted)
+    device_type = states_NH.device.type
+    dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else states_NH.dtype
+    return _FusedLinear.apply(states_NH, weight_VH, chunk_loss, sums, chunk, wanted, dtype)
 
 
 def fused_linear_cross_entropy(
@@ -98,64 +105,78 @@ def cross_entropy_(logits_CV: Tensor, targets_C: Tensor, *, with_gradient: bool)
     """The summed cross-entropy; overwrites the logits with its gradient (softmax minus one-hot)."""
     targets_C1 = targets_C.unsqueeze(1)
     target_C1 = logits_CV.gather(1, targets_C1)
-    # log_softmax is slow on CPU and takes a second buffer; these passes stay in the cache that the product filled.
-    max_C1 = logits_CV.amax(1, keepdim=True)
-    sum_C1 = logits_CV.sub_(max_C1).exp_().sum(1, keepdim=True)
+    # log_softmax is slow on CPU and takes a second buffer; these passes stay in the cache.
+    max_C1, sum_C1 = torch.empty_like(target_C1), torch.empty_like(target_C1)
+    for band in bands(logits_CV):
+        logits_BV = logits_CV[band]
+        torch.amax(logits_BV, 1, keepdim=True, out=max_C1[band])
+        torch.sum(logits_BV.sub_(max_C1[band]).exp_(), 1, keepdim=True, out=sum_C1[band])
+        if with_gradient:
+            logits_BV.mul_(sum_C1[band].reciprocal())
     if with_gradient:
-        logits_CV.mul_(sum_C1.reciprocal())
         logits_CV.scatter_add_(1, targets_C1, torch.full_like(sum_C1, -1.0))
     return (sum_C1.log() + max_C1 - target_C1).sum()
 
 
 def default_chunk(vocabulary: int, device_type: str) -> int:
     """Tokens at a time: large enough for fast products, small enough that the logits stay near the processor."""
-    budget, most = (4 << 20, 512) if device_type == "cpu" else (128 << 20, 4096)
-    chunk = 64
-    while chunk < most and 2 * chunk * vocabulary <= budget:
-        chunk *= 2
-    return chunk
+    if device_type == "cpu":
+        budget, least, most, step = 4 << 20, 48, 512, 16
+    else:
+        budget, least, most, step = 128 << 20, 128, 4096, 128
+    return min(most, max(least, budget // vocabulary // step * step))
+
+
+def bands(x_CV: Tensor) -> Iterator[slice]:
+    """Rows of a chunk, so many at a time that several passes over them stay in a core's cache; on a GPU all of them."""
+    rows = len(x_CV)
+    if x_CV.device.type == "cpu":
+        rows = max(1, (torch.get_num_threads() << 17) // x_CV.shape[1])
+    return (slice(start, start + rows) for start in range(0, len(x_CV), max(1, rows)))
 
 
 class _FusedLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, states_NH, weight_VH, chunk_loss, n_sums, chunk, wanted):
-        device_type = states_NH.device.type
-        autocast = torch.is_autocast_enabled(device_type)
-        dtype = torch.get_autocast_dtype(device_type) if autocast else states_NH.dtype
-        with torch.autocast(device_type, enabled=False):
-            sums, *gradients = _walk(states_NH.to(dtype), weight_VH.to(dtype), chunk_loss, n_sums, chunk, wanted)
-        ctx.save_for_backward(*gradients)
-        ctx.dtypes = states_NH.dtype, weight_VH.dtype
+    def forward(ctx, states_NH, weight_VH, *rest):
+        sums, *ctx.gradients = _walk(states_NH, weight_VH, *rest)
+        ctx.save_for_backward(states_NH, weight_VH)
+        ctx.rest = rest
         total = sums[0].clone()
         ctx.mark_non_differentiable(sums)
         return total, sums
 
     @staticmethod
     def backward(ctx, grad_total, _):
+        leaves, gradients = ctx.saved_tensors, ctx.gradients
+        ctx.gradients = None  # no reference stays behind, so that a leaf takes the tensor itself, not a copy
+        if gradients is None:
+            _, *gradients = _walk(*leaves, *ctx.rest)
         scaled = [
-            None if gradient is None else (gradient * grad_total).to(dtype)
-            for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+            None if gradient is None else gradient.mul_(grad_total).to(leaf.dtype)
+            for gradient, leaf in zip(gradients, leaves, strict=True)
         ]
-        return *scaled, None, None, None, None
+        return *scaled, None, None, None, None, None
 
 
 def _walk(
-    states_NH: Tensor, weight_VH: Tensor, chunk_loss: ChunkLoss, n_sums: int, chunk: int, wanted: tuple[bool, bool]
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    states_NH: Tensor, weight_VH: Tensor, chunk_loss: ChunkLoss, n_sums: int, chunk: int, wanted: tuple[bool, bool],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
     """The loop over chunks: the sums, the gradient of the states and the gradient of the weight (None if unwanted)."""
-    wide = torch.promote_types(states_NH.dtype, torch.float32)
-    sums = states_NH.new_zeros(n_sums, dtype=wide)
-    grad_NH = torch.empty_like(states_NH) if wanted[0] else None
-    grad_VH = torch.zeros_like(weight_VH, dtype=wide) if wanted[1] else None
-    for rows, logits_CV in logit_chunks(states_NH, weight_VH, chunk):
-        sums += chunk_loss(logits_CV, rows, with_gradient=any(wanted))
-        if any(wanted):
-            gradient_CV = logits_CV.to(states_NH.dtype)
+    with torch.no_grad(), torch.autocast(states_NH.device.type, enabled=False):
+        states_NH, weight_VH = states_NH.to(dtype), weight_VH.to(dtype)
+        wide = torch.promote_types(dtype, torch.float32)
+        sums = states_NH.new_zeros(n_sums, dtype=wide)
+        grad_NH = torch.empty_like(states_NH) if wanted[0] else None
+        grad_VH = torch.zeros_like(weight_VH, dtype=wide) if wanted[1] else None
+        for rows, logits_CV in logit_chunks(states_NH, weight_VH, chunk):
+            sums += chunk_loss(logits_CV, rows, with_gradient=any(wanted))
+            gradient_CV = logits_CV.to(dtype) if any(wanted) else None
             if grad_NH is not None:
                 torch.mm(gradient_CV, weight_VH, out=grad_NH[rows])
             if grad_VH is not None:
                 _accumulate(grad_VH, gradient_CV, states_NH[rows])
-    return sums, grad_NH, grad_VH
+        return sums, grad_NH, grad_VH
 
 
 def logit_chunks(states_NH: Tensor, weight_VH: Tensor, chunk: int) -> Iterator[tuple[slice, Tensor]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from axk1.data.packing import PackedBatches
 from axk1.data.shards import Shards
 from axk1.distill.cache import KnowledgeCache
 from axk1.distill.capture import build_cache
+from axk1.distill.divergence import NAMES
 from axk1.distill.student import Distillation, DistillConfig, train_student
 from axk1.model.config import ModelConfig
 from axk1.model.transformer import Transformer
@@ -131,6 +133,28 @@ def test_parts_of_a_batch_add_up_to_the_whole(school, tmp_path):
     torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "forward_kl"])
+def test_every_divergence_trains_a_student_and_is_logged_under_its_name(school, tmp_path, name):
+    output = train_student(recipe(school, tmp_path / "out", divergence=name, skew=0.2, log_steps=40))
+    first, last = (json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines())
+    assert last[f"{name}_to_teacher"] < 0.9 * first[f"{name}_to_teacher"]
+    assert "kl_to_teacher" not in first
+
+
+def test_the_vocabulary_of_either_side_may_be_padded(school, tmp_path):
+    """The teacher's rows beyond the student's are never said: what is left is the same distribution."""
+    save_bigram_teacher(tmp_path / "padded", bigram_table(), vocab_size=VOCABULARY + 16)
+    build_cache(cache_config(school, teacher=tmp_path / "padded", output=tmp_path / "cache", tail_samples=0))
+    build_cache(cache_config(school, output=tmp_path / "plain", tail_samples=0))
+    wide = dataclasses.replace(STUDENT, vocab_size=VOCABULARY + 16)
+    (tmp_path / "wide.json").write_text(json.dumps(wide.to_hf()))
+    for changes in ({"cache": tmp_path / "cache"}, {"model": tmp_path / "wide.json"}):
+        config = recipe(school, tmp_path / "out", teacher=None, steps=2, divergence="reverse_kl", **changes)
+        lines = (train_student(config) / "metrics.jsonl").read_text().splitlines()
+        assert all(0 < json.loads(line)["reverse_kl_to_teacher"] < 20 for line in lines)
+        shutil.rmtree(tmp_path / "out")
+
+
 def test_the_control_is_the_same_student_on_the_same_tokens(school, tmp_path):
     """It starts from the same loss, never follows the teacher, and still logs its distance to it."""
     lines = {}
@@ -185,7 +209,13 @@ def test_what_does_not_fit_is_refused_with_the_repair(school, tmp_path):
     elsewhere = (ShardSource(tmp_path / "elsewhere" / "shards"),)
     refused(ArtifactError, "holds no sample", "axk1 distill cache", shards=elsewhere)
     assert not (tmp_path / "out").exists()
-    for changes in ({"kl_weight": -1.0}, {"kl_weight": 0.0, "ce_weight": 0.0}, {"temperature": 0.0}):
+    for changes in (
+        {"kl_weight": -1.0},
+        {"kl_weight": 0.0, "ce_weight": 0.0},
+        {"temperature": 0.0},
+        {"beta": 2.0},
+        {"skew": 1.0},
+    ):
         with pytest.raises(ConfigError, match=next(iter(changes))[:2]):
             recipe(school, tmp_path / "out", **changes)
 

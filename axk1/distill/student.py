@@ -15,12 +15,14 @@ import numpy as np
 import torch
 
 from axk1.core.config import require
-from axk1.core.errors import ArtifactError, TokenizerMismatch
+from axk1.core.errors import ArtifactError, ConfigError, TokenizerMismatch
 from axk1.data.shards import Shards
 from axk1.distill.cache import MADE_BY, KnowledgeCache
-from axk1.distill.capture import checkpoint_hash
+from axk1.distill.kinds import arrays_of
 from axk1.distill.loss import TopKTargets, fused_linear_distillation
+from axk1.distill.records import Distributions
 from axk1.distill.selection import cached_samples
+from axk1.distill.teachers import checkpoint_hash
 from axk1.model.transformer import Transformer
 from axk1.train.config import TrainConfig
 from axk1.train.loss import fused_linear_cross_entropy
@@ -144,8 +146,16 @@ class Distillation:
             spaced[where] = values
             return torch.from_numpy(spaced).to(device)
 
-        parts = (getattr(found.rows, field.name) for field in dataclasses.fields(found.rows))
-        return TopKTargets(*(spread(part) for part in parts), self.cache.records.vocab_size)
+        if not isinstance(found.rows, Distributions):
+            raise ConfigError(
+                f"students learn from caches of kind 'topk', not {self.cache.records.kind!r}",
+                repair=f"{MADE_BY} RECIPE.toml --kind topk",
+            )
+        # The one place where rows become targets; ``arrays_of`` names those of every kind.
+        return TopKTargets(
+            **{name: spread(part) for name, part in arrays_of(found.rows).items()},
+            vocab_size=self.cache.records.vocab_size,
+        )
 
     def _needs_teacher(self, step: int) -> bool:
         """Whether this step (from 0) learns from the teacher or, being logged, measures the distance to it."""

@@ -1,6 +1,8 @@
 """A small server with vLLM's wire format for ``prompt_logprobs``, over a real model: honest, failing, or lying.
 
-python prompt_logprobs_server.py TEACHER VOCAB_SIZE BEHAVIOUR      prints its port
+    python prompt_logprobs_server.py TEACHER VOCAB_SIZE      prints its port
+
+The name of the model that a request asks for says how the server behaves.
 """
 
 import http.server

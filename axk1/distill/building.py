@@ -27,7 +27,7 @@ import torch
 
 from axk1.core.artifact import MANIFEST, building, sha256_file, write_manifest, write_text_atomic
 from axk1.core.errors import ArtifactError
-from axk1.distill.cache import CHUNKS, HEADER, INDEX, INDEX_DTYPE, KEY_BYTES, KIND, SEAL, seal_of
+from axk1.distill.cache import CHUNKS, FORMAT, HEADER, INDEX, INDEX_DTYPE, KEY_BYTES, KIND, SEAL, seal_of
 from axk1.distill.records import Records
 
 _PLAN, _PARTS = "plan.json", "parts"
@@ -68,6 +68,7 @@ class CachePlan:
     def header(self) -> dict[str, Any]:
         """What ``cache.json`` says, but for the chunks."""
         return {
+            "format": FORMAT,
             **self.records.describe(),
             "temperature": self.temperature,
             "teacher": self.teacher_hash,

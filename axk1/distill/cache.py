@@ -33,6 +33,8 @@ KIND = "knowledge_cache"
 MADE_BY = "axk1 distill cache"
 HEADER, INDEX, CHUNKS, SEAL = "cache.json", "index.npy", "chunks", "seal/manifest.sha256"
 KEY_BYTES = 16
+FORMAT = 2
+"""Version of the files; another one is refused."""
 INDEX_DTYPE = np.dtype(
     [
         ("key", "u1", (KEY_BYTES,)), ("chunk", "<u4"), ("start", "<u8"), ("bytes", "<u4"), ("rows", "<u4"),
@@ -226,7 +228,11 @@ def _open_checked(folder: Path) -> tuple[Manifest, dict[str, Any], np.ndarray]:
     for name in (HEADER, INDEX, *({ORDER} & set(manifest.counts["sha256"]))):
         if _sha256(folder / name) != manifest.counts["sha256"][name]:
             raise corrupt(name, f"it is missing or does not match its checksum in {MANIFEST}")
-    return manifest, json.loads((folder / HEADER).read_text("utf-8")), np.load(folder / INDEX, mmap_mode="r")
+    header = json.loads((folder / HEADER).read_text("utf-8"))
+    if (found := header.get("format", 1)) != FORMAT:
+        what = f"the knowledge cache {str(folder)!r} has format {found}, but this version reads {FORMAT}"
+        raise ArtifactError(what, repair=_rebuild(folder))
+    return manifest, header, np.load(folder / INDEX, mmap_mode="r")
 
 
 def seal_of(manifest_file: Path) -> bytes:

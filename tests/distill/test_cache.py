@@ -174,6 +174,13 @@ def test_another_tokenizer_or_teacher_is_refused_with_the_repair(world):
         KnowledgeCache.open(world / "shards")
 
 
+def test_a_cache_of_another_format_is_refused(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("axk1.distill.building.FORMAT", 3)
+    build_cache(cache_config(world, output=tmp_path / "cache"))
+    with pytest.raises(ArtifactError, match="has format 3"):
+        KnowledgeCache.open(tmp_path / "cache")
+
+
 def test_chunks_of_another_plan_or_damaged_ones_are_made_again(tmp_path):
     generator, records = np.random.default_rng(0), topk_records(3, 2, 50)
     keys = np.sort(np.frombuffer(generator.bytes(16 * 6), "V16")).view(np.uint8).reshape(-1, 16)

@@ -75,6 +75,10 @@ COMMANDS: dict[str, Command] = {
         "The teacher's distribution at every position, written once",
         "axk1.distill.capture", "CacheConfig", "build_cache", recipe="recipes/nano/cache.toml",
     ),
+    "distill verify": Command(
+        "Checksums of a knowledge cache, and a sample of it scored again by the teacher",
+        "axk1.distill.verifying", "VerifyConfig", "verify_cache", argument="cache",
+    ),
     "distill train": Command(
         "A student, taught from the cache (or a control without it)",
         "axk1.distill.student", "DistillConfig", "train_student", recipe="recipes/nano/student.toml",

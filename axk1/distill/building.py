@@ -16,16 +16,19 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
+import torch
 
 from axk1.core.artifact import MANIFEST, building, sha256_file, write_manifest, write_text_atomic
-from axk1.distill.cache import CHUNKS, HEADER, INDEX, INDEX_DTYPE, KEY_BYTES, KIND, SEAL, seal_of
-from axk1.distill.records import TopKRecords
+from axk1.core.errors import ArtifactError
+from axk1.distill.cache import CHUNKS, FORMAT, HEADER, INDEX, INDEX_DTYPE, KEY_BYTES, KIND, SEAL, seal_of
+from axk1.distill.records import Records
 
 _PLAN, _PARTS = "plan.json", "parts"
 
@@ -34,8 +37,8 @@ _PLAN, _PARTS = "plan.json", "parts"
 class CachePlan:
     """What a cache will hold. Two runs with equal plans write equal files."""
 
-    records: TopKRecords
-    """The format of a record."""
+    records: Records
+    """The kind, and the format of its rows."""
     teacher_hash: str
     """Content hash of the teacher's checkpoint."""
     tokenizer_hash: str
@@ -45,9 +48,9 @@ class CachePlan:
     keys: np.ndarray
     """The samples [n, 16], uint8, sorted, each once."""
     rows: np.ndarray
-    """Records of each sample [n]."""
+    """Rows of each sample [n]."""
     chunk_rows: int
-    """A chunk ends with the sample that brings it to this many records."""
+    """A chunk ends with the sample that brings it to this many rows."""
 
     def __post_init__(self) -> None:
         whole = np.ascontiguousarray(self.keys).view(f"V{KEY_BYTES}").reshape(-1).tolist()
@@ -65,6 +68,7 @@ class CachePlan:
     def header(self) -> dict[str, Any]:
         """What ``cache.json`` says, but for the chunks."""
         return {
+            "format": FORMAT,
             **self.records.describe(),
             "temperature": self.temperature,
             "teacher": self.teacher_hash,
@@ -75,12 +79,13 @@ class CachePlan:
 
     @property
     def bytes(self) -> int:
-        """Size of the finished cache, but for the few bytes of its JSON files."""
-        return int(self.rows.sum()) * self.records.dtype.itemsize + len(self.keys) * INDEX_DTYPE.itemsize
+        """Size of the finished cache, about."""
+        return int(self.rows.sum() * self.records.expected_bytes) + len(self.keys) * INDEX_DTYPE.itemsize
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run compares."""
-        content = hashlib.sha256(self.keys.tobytes() + np.ascontiguousarray(self.rows, "<i8").tobytes()).hexdigest()
+        parts = (self.keys, np.ascontiguousarray(self.rows, "<i8"), *self.records.files().values())
+        content = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
         return {**self.header, "chunk_rows": self.chunk_rows, "content": content}
 
 
@@ -106,26 +111,32 @@ class CacheBuilder:
             write_text_atomic(self.state / _PLAN, self._identity)
         self._chunks.mkdir(exist_ok=True)
         self._parts.mkdir(exist_ok=True)
-        return [number for number, samples in enumerate(self.plan.chunks) if self._whole(number, samples)]
+        return [number for number in range(len(self.plan.chunks)) if self._whole(number)]
 
-    def write(self, number: int, records: np.ndarray) -> None:
-        """Stores one chunk: the records of its samples, in the order of the plan."""
-        samples = self.plan.chunks[number]
-        entries = self._entries(number, samples)
-        if len(records) != self.plan.rows[samples].sum() or records.dtype != self.plan.records.dtype:
-            raise ValueError(f"chunk {number} needs {self.plan.rows[samples].sum()} records, not {len(records)}")
-        for entry in entries:
-            entry["crc32"] = zlib.crc32(records[entry["start"] : entry["start"] + entry["rows"]].tobytes())
+    def write(self, number: int, rows: Any) -> None:
+        """Stores one chunk: the rows of its samples, in the order of the plan."""
+        expected = self.plan.rows[self.plan.chunks[number]]
+        if (given := len(getattr(rows, fields(rows)[0].name))) != expected.sum():
+            raise ValueError(f"chunk {number} needs {expected.sum()} rows, not {given}")
+        head, samples = self.plan.records.pack(rows, np.concatenate(([0], np.cumsum(expected))))
+        entries = self._entries(number)
+        entries["bytes"], entries["crc32"] = [len(one) for one in samples], [zlib.crc32(one) for one in samples]
+        entries["start"] = len(head) + np.cumsum(entries["bytes"], dtype=np.int64) - entries["bytes"]
         piece = io.BytesIO()
         np.save(piece, entries)
-        _write_atomic(self._chunks / _chunk_name(number), records.tobytes())
+        _write_atomic(self._chunks / _chunk_name(number), b"".join((head, *samples)))
         _write_atomic(self._parts / f"{number:05d}.npy", piece.getvalue())
 
     def finish(
         self, *, config: Mapping[str, Any], inputs: Mapping[str, str], counts: Mapping[str, Any],
-        licences: Mapping[str, str],
+        licences: Mapping[str, str], tensors: Mapping[str, torch.Tensor] | None = None,
     ) -> None:  # fmt: skip
-        """Makes the artifact from the chunks, all of which must have been written, and deletes the state."""
+        """Makes the artifact from the chunks, all of which must have been written, and deletes the state.
+
+        Args:
+            config: for the manifest, as ``inputs``, ``counts`` and ``licences``.
+            tensors: what the cache holds once, by the name of its file.
+        """
         numbers = range(len(self.plan.chunks))
         pieces = [np.load(self._parts / f"{number:05d}.npy") for number in numbers]
         index = np.concatenate(pieces) if pieces else np.empty(0, INDEX_DTYPE)
@@ -133,11 +144,16 @@ class CacheBuilder:
             (folder / CHUNKS).mkdir()
             for number in numbers:
                 _link(self._chunks / _chunk_name(number), folder / CHUNKS / _chunk_name(number))
-            header = {**self.plan.header, "chunks": [self._describe(number) for number in numbers]}
-            write_text_atomic(folder / HEADER, json.dumps(header, indent=2) + "\n")
+            described = [self._describe(number, piece) for number, piece in enumerate(pieces)]
+            write_text_atomic(folder / HEADER, json.dumps({**self.plan.header, "chunks": described}, indent=2) + "\n")
             np.save(folder / INDEX, index)
-            checksums = {name: sha256_file(folder / name) for name in (HEADER, INDEX)}
-            counts = {**counts, "sha256": checksums}
+            for name, array in self.plan.records.files().items():
+                array.tofile(folder / name)
+            for name, tensor in (tensors or {}).items():
+                safetensors.torch.save_file({"weight": tensor}, folder / name)
+            checksums = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            counts = {**counts, "bytes": size, "sha256": checksums}
             write_manifest(folder, kind=KIND, config=config, inputs=inputs, counts=counts, licences=licences)
             write_text_atomic(folder / SEAL, seal_of(folder / MANIFEST).decode())
         self.discard()
@@ -146,32 +162,32 @@ class CacheBuilder:
         """Deletes the state."""
         shutil.rmtree(self.state, ignore_errors=True)
 
-    def _entries(self, number: int, samples: slice) -> np.ndarray:
-        rows = self.plan.rows[samples]
-        entries = np.zeros(len(rows), INDEX_DTYPE)
-        entries["key"], entries["chunk"], entries["rows"] = self.plan.keys[samples], number, rows
-        entries["start"] = np.cumsum(rows) - rows
+    def _entries(self, number: int) -> np.ndarray:
+        """What the plan alone says of a chunk's samples."""
+        samples = self.plan.chunks[number]
+        entries = np.zeros(samples.stop - samples.start, INDEX_DTYPE)
+        entries["key"], entries["chunk"], entries["rows"] = self.plan.keys[samples], number, self.plan.rows[samples]
         return entries
 
-    def _whole(self, number: int, samples: slice) -> bool:
+    def _whole(self, number: int) -> bool:
         """Whether a chunk and its piece of the index are there and agree with each other and with the plan."""
-        with contextlib.suppress(OSError, ValueError, EOFError):
+        with contextlib.suppress(OSError, ValueError, EOFError, ArtifactError):
             piece = np.load(self._parts / f"{number:05d}.npy")
-            records = np.fromfile(self._chunks / _chunk_name(number), dtype=self.plan.records.dtype)
-            expected = self._entries(number, samples)
-            expected["crc32"] = [zlib.crc32(r.tobytes()) for r in _pieces(records, expected)]
-            return len(records) == expected["rows"].sum() and piece.tobytes() == expected.tobytes()
+            content = (self._chunks / _chunk_name(number)).read_bytes()
+            planned, ends = self._entries(number), piece["start"] + piece["bytes"]
+            as_planned = all(np.array_equal(piece[name], planned[name]) for name in ("key", "chunk", "rows"))
+            without_gaps = np.array_equal(ends[:-1], piece["start"][1:]) and ends[-1] == len(content)
+            sound = [
+                zlib.crc32(content[a:b]) == crc for a, b, crc in zip(piece["start"], ends, piece["crc32"], strict=True)
+            ]
+            self.plan.records.open_head(content[: piece["start"][0]])
+            return as_planned and without_gaps and all(sound)
         return False
 
-    def _describe(self, number: int) -> dict[str, Any]:
+    def _describe(self, number: int, piece: np.ndarray) -> dict[str, Any]:
         path = self._chunks / _chunk_name(number)
-        rows = int(self.plan.rows[self.plan.chunks[number]].sum())
-        return {"file": path.name, "rows": rows, "sha256": sha256_file(path)}
-
-
-def _pieces(records: np.ndarray, entries: np.ndarray) -> Iterator[np.ndarray]:
-    for entry in entries:
-        yield records[int(entry["start"]) : int(entry["start"]) + int(entry["rows"])]
+        sizes = {"rows": int(piece["rows"].sum()), "bytes": path.stat().st_size, "head": int(piece["start"][0])}
+        return {"file": path.name, **sizes, "sha256": sha256_file(path)}
 
 
 def _chunk_name(number: int) -> str:

@@ -70,7 +70,7 @@ def fused_linear_distillation(
     Raises:
         ConfigError: these targets do not define this divergence.
     """
-    require_defined(divergence, teacher)
+    require_defined(divergence, type(teacher))
     states_NH, targets_N, rows_N = rows_with_target(states_NH, targets_N, ignore_index)
     teacher = (teacher if len(rows_N) == len(teacher) else teacher[rows_N]).within(len(weight_VH))
     chunk_loss = _Mixture(teacher, targets_N, divergence, kl_weight, ce_weight, temperature)

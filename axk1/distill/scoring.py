@@ -1,75 +1,116 @@
-"""A teacher in memory scores samples: the records of a knowledge cache.
+"""A teacher in memory scores samples: the rows of a knowledge cache.
 
-Shapes: B samples of a batch, T positions, H hidden size, R records.
+Shapes: B samples of a batch, T positions, H hidden size, V vocabulary, R rows.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from axk1.distill.records import Distributions, TopKRecords
-from axk1.distill.topk import top_k_of_states
-from axk1.model.transformer import Transformer
+from axk1.distill.hidden import HiddenRecords, HiddenStates
+from axk1.distill.records import Distributions, Records, TopKRecords
+from axk1.distill.sampled import Draws, SampledRecords
+from axk1.distill.topk import draws_of_states, top_k_of_states
+
+
+class Teacher(Protocol):
+    """A model in memory whose logits are its states times its output matrix."""
+
+    weight_VH: Tensor | None
+    """The output matrix on the teacher's device, fp32, cut to the vocabulary; None where ``states`` gives logits."""
+
+    def states(self, ids_BT: Tensor) -> Tensor:
+        """The states after the final norm at every position [B, T, H], or, without a matrix, the logits [B, T, V]."""
+
+
+class SampleScorer(Protocol):
+    """Whatever turns samples into rows: a model in memory, or a server."""
+
+    def score(self, samples: Sequence[np.ndarray], keys: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Yields the number of a sample and its rows, one for each token but the first, in any order."""
 
 
 class Scorer:
-    """Turns samples into records.
+    """Turns samples into the rows of a kind.
 
     Args:
-        teacher: the model, on its device.
-        records: the format of the records; the teacher's vocabulary is cut to it, so padding gets no mass.
+        teacher: the model, on its device, its vocabulary cut to that of the records, so that padding gets no mass.
+        records: the kind.
         temperature: what the logits are divided by.
-        precision: ``bf16`` runs the blocks in bf16. The output product is always fp32: bf16 logits would be coarser
-            than what the cache can hold.
         batch_tokens: positions that go through the teacher at once.
     """
 
-    def __init__(
-        self, teacher: Transformer, records: TopKRecords, *, temperature: float, precision: str, batch_tokens: int
-    ) -> None:
-        self.teacher, self.records, self.temperature = teacher, records, temperature
-        self.precision, self.batch_tokens = precision, batch_tokens
-        self._weight_VH = teacher.output_weight.detach()[: records.vocab_size].float()
+    def __init__(self, teacher: Teacher, records: Records, *, temperature: float, batch_tokens: int) -> None:
+        self.teacher, self.records = teacher, records
+        self.temperature, self.batch_tokens = temperature, batch_tokens
 
     @torch.no_grad()
-    def score(self, samples: Sequence[np.ndarray], keys: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields the number of a sample and its records, one for each token but the first, in any order.
+    def score(self, samples: Sequence[np.ndarray], keys: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Yields the number of a sample and its rows, one for each token but the first, in any order.
 
-        Samples of like length share a batch. Each has a row of its own, so that plain causal attention keeps it from
-        the others, and the padding behind it changes nothing. What is drawn from the tail depends on a sample's key
-        alone, so that it is the same whatever else is scored.
+        What is drawn depends on a sample's key alone, so that it is the same whatever else is scored.
         """
         lengths = np.array([len(sample) - 1 for sample in samples])
-        for batch in batches_by_length(lengths, self.batch_tokens):
-            ids_BT = np.zeros((len(batch), lengths[batch].max()), dtype=np.int64)
-            for row, number in enumerate(batch):
-                ids_BT[row, : lengths[number]] = samples[number][:-1]
-            states_BTH = self._states(torch.from_numpy(ids_BT))
-            real_BT = torch.arange(ids_BT.shape[1]) < torch.from_numpy(lengths[batch]).unsqueeze(1)
-            uniform_RS = np.concatenate([self._uniform(keys[number], lengths[number]) for number in batch])
-            records_R = self._records(states_BTH[real_BT.to(states_BTH.device)], torch.from_numpy(uniform_RS))
-            yield from zip(batch.tolist(), np.split(records_R, np.cumsum(lengths[batch])[:-1]), strict=True)
+        for batch, states_RH in states_of_samples(self.teacher, samples, self.batch_tokens):
+            uniform_RS = np.concatenate([_uniform(keys[number], lengths[number], self._draws) for number in batch])
+            rows = rows_of_states(
+                self.records, states_RH, self.teacher.weight_VH, torch.from_numpy(uniform_RS), self.temperature
+            )
+            ends = np.cumsum(lengths[batch])
+            for number, end in zip(batch.tolist(), ends.tolist(), strict=True):
+                piece = slice(end - int(lengths[number]), end)
+                yield number, type(rows)(*(getattr(rows, one.name)[piece] for one in fields(rows)))
 
-    def _states(self, ids_BT: Tensor) -> Tensor:
-        device = self._weight_VH.device
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.teacher.hidden(ids_BT.to(device)).states_BTH
+    @property
+    def _draws(self) -> int:
+        match self.records:
+            case TopKRecords(tail_samples=draws) | SampledRecords(draws=draws):
+                return draws
+        return 0
 
-    def _uniform(self, key: np.ndarray, rows: int) -> np.ndarray:
-        seed = np.random.Philox(key=np.frombuffer(key.tobytes(), np.uint64))
-        return 1 - np.random.Generator(seed).random((rows, self.records.tail_samples), dtype=np.float32)
 
-    def _records(self, states_RH: Tensor, uniform_RS: Tensor) -> np.ndarray:
-        top = top_k_of_states(
-            states_RH.float(),
-            self._weight_VH,
-            self.records.top_k,
-            uniform_RS.to(states_RH.device),
-            temperature=self.temperature,
-        )
-        return self.records.encode(Distributions(*(value.cpu().numpy() for value in vars(top).values())))
+def states_of_samples(
+    teacher: Teacher, samples: Sequence[np.ndarray], batch_tokens: int
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Yields the numbers of some samples and their states at all positions but the last, one after the other.
+
+    Samples of like length share a batch. Each has a row of its own, so that plain causal attention keeps it from
+    the others, and the padding behind it changes nothing.
+    """
+    lengths = np.array([len(sample) - 1 for sample in samples])
+    for batch in batches_by_length(lengths, batch_tokens):
+        ids_BT = np.zeros((len(batch), lengths[batch].max()), dtype=np.int64)
+        for row, number in enumerate(batch):
+            ids_BT[row, : lengths[number]] = samples[number][:-1]
+        states_BTH = teacher.states(torch.from_numpy(ids_BT))
+        real_BT = torch.arange(ids_BT.shape[1]) < torch.from_numpy(lengths[batch]).unsqueeze(1)
+        yield batch, states_BTH[real_BT.to(states_BTH.device)]
+
+
+def rows_of_states(
+    records: Records, states_RH: Tensor, weight_VH: Tensor | None, uniform_RS: Tensor, temperature: float
+) -> Any:
+    """The rows of a kind from the teacher's states. Of the kinds, ``hidden`` takes no draws and no temperature."""
+    if isinstance(records, HiddenRecords):
+        return HiddenStates.of(states_RH)
+    uniform_RS, states_RH = uniform_RS.to(states_RH.device), states_RH.float()
+    if isinstance(records, SampledRecords):
+        drawn_RS, entropy_R = draws_of_states(states_RH, weight_VH, uniform_RS, temperature=temperature)
+        return Draws.of(drawn_RS.cpu().numpy(), entropy_R.cpu().numpy())
+    if not isinstance(records, TopKRecords):
+        raise TypeError(f"no rows of kind {records.kind!r} come from states")
+    top = top_k_of_states(states_RH, weight_VH, records.top_k, uniform_RS, temperature=temperature)
+    return Distributions(*(value.cpu().numpy() for value in vars(top).values()))
+
+
+def _uniform(key: np.ndarray, rows: int, draws: int) -> np.ndarray:
+    """Numbers above 0, up to 1 [rows, draws], that follow from a sample's key."""
+    seed = np.random.Philox(key=np.frombuffer(key.tobytes(), np.uint64))
+    return 1 - np.random.Generator(seed).random((rows, draws), dtype=np.float32)
 
 
 def batches_by_length(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:

@@ -7,6 +7,7 @@ Shapes: B rows, T positions, N = B x T.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,28 @@ from axk1.core.config import require
 from axk1.core.errors import ArtifactError, TokenizerMismatch
 from axk1.data.shards import Shards
 from axk1.distill.cache import MADE_BY, KnowledgeCache
-from axk1.distill.capture import checkpoint_hash
 from axk1.distill.divergence import Divergence, DivergenceName
+from axk1.distill.hidden import HiddenRecords
+from axk1.distill.kinds import arrays_of
 from axk1.distill.loss import fused_linear_distillation
+from axk1.distill.records import TopKRecords
+from axk1.distill.sampled import SampledRecords
 from axk1.distill.selection import cached_samples
-from axk1.distill.targets import TopKTargets
+from axk1.distill.targets import HiddenTargets, SampledTargets, Targets, TopKTargets, require_defined
+from axk1.distill.teachers import checkpoint_hash
 from axk1.model.transformer import Transformer
 from axk1.train.config import TrainConfig
 from axk1.train.loss import fused_linear_cross_entropy
 from axk1.train.material import Material
 from axk1.train.objective import Loss, TorchBatch, routing_loss
 from axk1.train.stage import run_stage
+
+TARGETS: dict[str, type[Targets]] = {
+    TopKRecords.kind: TopKTargets,
+    SampledRecords.kind: SampledTargets,
+    HiddenRecords.kind: HiddenTargets,
+}
+"""What a cache of each kind teaches with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +126,7 @@ class Distillation:
         self.config, self.cache, self.divergence = config, cache, config.measure()
         self._figure = "kl_to_teacher" if config.divergence == "forward_kl" else f"{config.divergence}_to_teacher"
         self._keys = [np.asarray(one.keys) for one in shards]
+        require_defined(self.divergence, TARGETS[cache.records.kind])
 
     def __call__(self, model: Transformer, batch: TorchBatch) -> Loss:
         hidden = model.hidden(batch.tokens_BT, batch.positions_BT, batch.segments_BT)
@@ -138,7 +151,7 @@ class Distillation:
         metrics["cross_entropy"] = cross_entropy.detach() / batch.n_targets
         return Loss(total / batch.n_targets + self.config.balance_loss_weight * routing, metrics)
 
-    def teacher_of(self, batch: TorchBatch) -> TopKTargets:
+    def teacher_of(self, batch: TorchBatch) -> Targets:
         """The teacher's distribution at each of the N positions; rows without a next token in their sample are zero."""
         samples = batch.samples
         keys = np.stack([self._keys[sample["shard"]][sample["sample"]] for sample in samples])
@@ -159,8 +172,24 @@ class Distillation:
             spaced[where] = values
             return torch.from_numpy(spaced).to(device)
 
-        parts = (getattr(found.rows, field.name) for field in dataclasses.fields(found.rows))
-        return TopKTargets(*(spread(part) for part in parts), self.cache.records.vocab_size)
+        return self._as_targets({name: spread(part) for name, part in arrays_of(found.rows).items()})
+
+    def _as_targets(self, parts: dict[str, torch.Tensor]) -> Targets:
+        """What the cache holds of N positions, as the loss takes it."""
+        records = self.cache.records
+        if isinstance(records, TopKRecords):
+            return TopKTargets(**parts, vocab_size=records.vocab_size)
+        if isinstance(records, SampledRecords):
+            counts_NS = parts["counts_NS"]
+            weights_NS = counts_NS / counts_NS.sum(1, keepdim=True).clamp(min=1)
+            return SampledTargets(parts["ids_NS"], weights_NS, records.vocab_size, parts["entropy_N"])
+        states_NJ = parts["states_NH"].view(torch.bfloat16).float()
+        return HiddenTargets(states_NJ, self._output_matrix.to(states_NJ.device))
+
+    @functools.cached_property
+    def _output_matrix(self) -> torch.Tensor:
+        """The teacher's output matrix of a ``hidden`` cache, [V, J] in fp32."""
+        return self.cache.output_matrix().float()
 
     def _needs_teacher(self, step: int) -> bool:
         """Whether this step (from 0) learns from the teacher or, being logged, measures the distance to it."""
@@ -181,7 +210,7 @@ def _check_fit(config: DistillConfig, cache: KnowledgeCache, material: Material)
             "token ids mean other tokens",
             repair=f"{MADE_BY} RECIPE.toml --output {folder} (with a teacher and shards of this tokenizer)",
         )
-    if cache.temperature != config.temperature:
+    if cache.temperature != config.temperature and cache.records.kind != HiddenRecords.kind:
         raise ArtifactError(
             f"temperature = {config.temperature}, but the knowledge cache {folder!r} was made at {cache.temperature}, "
             "and the tail's mass cannot be carried over",

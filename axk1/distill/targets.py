@@ -172,7 +172,7 @@ class SampledTargets:
 Targets = HiddenTargets | TopKTargets | SampledTargets
 
 
-def require_defined(divergence: Divergence, targets: Targets) -> None:
-    """Raises ConfigError where a divergence cannot be computed from these targets."""
-    kind, allowed = type(targets).__name__, targets.divergences
-    require(divergence.kind in allowed, "divergence", divergence.name, f"{', '.join(allowed)} (with {kind})")
+def require_defined(divergence: Divergence, targets: type[Targets]) -> None:
+    """Raises ConfigError where a divergence cannot be computed from targets of this type."""
+    allowed = targets.divergences
+    require(divergence.kind in allowed, "divergence", divergence.name, f"{', '.join(allowed)} ({targets.__name__})")

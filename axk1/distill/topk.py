@@ -1,8 +1,9 @@
-"""The top K tokens of a distribution and the mass of the rest, from hidden states, without holding all logits.
+"""The top K tokens of a distribution and the mass of the rest, or draws from it, without holding all logits.
 
 Shapes: N tokens, C tokens of one chunk, H hidden size, V vocabulary, K tokens kept, G groups of columns.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,25 +36,57 @@ class TopK:
 
 @torch.no_grad()
 def top_k_of_states(
-    states_NH: Tensor, weight_VH: Tensor, k: int, uniform_NS: Tensor, *, temperature: float = 1.0
+    states_NH: Tensor, weight_VH: Tensor | None, k: int, uniform_NS: Tensor, *, temperature: float = 1.0
 ) -> TopK:
     """The top of ``softmax(states @ weight.T / temperature)``, the mass of its tail, and tokens drawn from the tail.
 
     Args:
         states_NH: the teacher's states.
-        weight_VH: its output matrix.
+        weight_VH: its output matrix; None where the states are themselves the logits [N, V].
         k: tokens to keep.
         uniform_NS: numbers above 0, up to 1, that decide which tokens are drawn; their count is S.
         temperature: what the logits are divided by.
     """
-    device = states_NH.device
-    chunk, parts = default_chunk(len(weight_VH), device.type), []
-    buffer_CV = states_NH.new_empty(min(chunk, len(states_NH)), len(weight_VH))
-    for rows, logits_CV in logit_chunks(states_NH, weight_VH, chunk):
-        if temperature != 1:
-            logits_CV.div_(temperature)
+    parts, buffer_CV = [], None
+    for rows, logits_CV in _scaled_logits(states_NH, weight_VH, temperature):
+        buffer_CV = torch.empty_like(logits_CV) if buffer_CV is None else buffer_CV
         parts.append(_short(logits_CV, k, uniform_NS[rows], buffer_CV[: len(logits_CV)]))
     return TopK(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def draws_of_states(
+    states_NH: Tensor, weight_VH: Tensor | None, uniform_NS: Tensor, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Tokens drawn from ``softmax(states @ weight.T / temperature)`` [N, S], and its entropy in nats [N].
+
+    Args:
+        states_NH: the teacher's states.
+        weight_VH: its output matrix; None where the states are themselves the logits [N, V].
+        uniform_NS: numbers above 0, up to 1, that decide which tokens are drawn; their count is S.
+        temperature: what the logits are divided by.
+    """
+    drawn, entropies, buffer_CV = [], [], None
+    for rows, logits_CV in _scaled_logits(states_NH, weight_VH, temperature):
+        buffer_CV = torch.empty_like(logits_CV) if buffer_CV is None else buffer_CV
+        logits_CV.sub_(logits_CV.amax(1, keepdim=True)).clamp_(min=_NEVER)
+        weights_CV = torch.exp(logits_CV, out=buffer_CV[: len(logits_CV)])
+        sum_C, surprise_C = weights_CV.sum(1), logits_CV.mul_(weights_CV).sum(1)
+        entropies.append((sum_C.log() - surprise_C / sum_C).clamp_(min=0))
+        drawn.append(_draw(weights_CV, logits_CV, uniform_NS[rows]))
+    return torch.cat(drawn), torch.cat(entropies)
+
+
+def _scaled_logits(states_NH: Tensor, weight_VH: Tensor | None, temperature: float) -> Iterator[tuple[slice, Tensor]]:
+    """Rows and their logits, which the caller may spoil, some at a time."""
+    if weight_VH is None:
+        size = default_chunk(states_NH.shape[1], states_NH.device.type)
+        starts = range(0, len(states_NH), size)
+        chunks = ((slice(i, i + size), states_NH[i : i + size].float().clamp(min=100 * _NEVER)) for i in starts)
+    else:
+        chunks = logit_chunks(states_NH, weight_VH, default_chunk(len(weight_VH), states_NH.device.type))
+    for rows, logits_CV in chunks:
+        yield rows, logits_CV.div_(temperature) if temperature != 1 else logits_CV
 
 
 def _short(logits_CV: Tensor, k: int, uniform_CS: Tensor, buffer_CV: Tensor) -> tuple[Tensor, ...]:

@@ -10,7 +10,7 @@ import torch
 
 from axk1.core.artifact import building, sha256_file, write_manifest
 from axk1.data.shards import SCHEMA, sample_key
-from axk1.distill.capture import CacheConfig
+from axk1.distill.config import CacheConfig
 from axk1.model.checkpoint import save_model
 from axk1.model.config import ModelConfig
 from axk1.model.transformer import Transformer

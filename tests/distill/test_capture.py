@@ -23,6 +23,7 @@ from axk1.core.errors import ArtifactError, ConfigError, TokenizerMismatch
 from axk1.data.shards import Shards
 from axk1.distill.cache import KnowledgeCache
 from axk1.distill.capture import build_cache
+from axk1.distill.kinds import arrays_of
 from axk1.distill.scoring import batches_by_length
 from axk1.distill.selection import cached_samples, select_samples
 from axk1.model.config import ModelConfig
@@ -40,7 +41,7 @@ def test_position_i_holds_the_distribution_of_token_i_plus_1(world):
         current = torch.from_numpy(shards.sample(i)[:-1].astype(np.int64))
         values, ids = table[current].topk(6, 1)
         assert np.array_equal(found.rows.ids_RK[rows], ids.numpy())
-        np.testing.assert_allclose(found.rows.log_probs_RK[rows], values.numpy(), atol=1e-3)
+        np.testing.assert_allclose(found.rows.log_probs_RK[rows], values.numpy(), atol=0.02)
         tail = table[current].scatter(1, ids, float("-inf")).logsumexp(1)
         np.testing.assert_allclose(found.rows.log_tail_R[rows], tail.numpy(), atol=1e-3)
 
@@ -63,9 +64,9 @@ def test_the_cache_equals_a_sparse_teacher_run_sample_by_sample(tmp_path):
         with torch.no_grad():
             logits = teacher(torch.from_numpy(shards.sample(i).astype(np.int64)).unsqueeze(0))[0, :-1, :VOCABULARY]
         log_probs = torch.log_softmax(logits / 1.5, -1)  # the padding of the teacher's vocabulary has no mass
-        np.testing.assert_allclose(found.rows.log_probs_RK, log_probs.topk(6, 1).values.numpy(), atol=2e-3)
+        np.testing.assert_allclose(found.rows.log_probs_RK, log_probs.topk(6, 1).values.numpy(), atol=0.02)
         stored = log_probs.gather(1, torch.from_numpy(found.rows.ids_RK)).numpy()
-        np.testing.assert_allclose(found.rows.log_probs_RK, stored, atol=2e-3)
+        np.testing.assert_allclose(found.rows.log_probs_RK, stored, atol=0.02)
 
 
 def assert_equal_content(one, other):
@@ -73,8 +74,8 @@ def assert_equal_content(one, other):
     first, second = one.lookup(one.keys), other.lookup(other.keys)
     assert np.array_equal(first.offsets, second.offsets)
     assert np.array_equal(first.rows.ids_RK, second.rows.ids_RK)
-    np.testing.assert_allclose(first.rows.log_probs_RK, second.rows.log_probs_RK, atol=1e-3)
-    np.testing.assert_allclose(first.rows.entropy_R, second.rows.entropy_R, atol=1e-3)
+    np.testing.assert_allclose(first.rows.log_probs_RK, second.rows.log_probs_RK, atol=0.04)
+    np.testing.assert_allclose(first.rows.entropy_R, second.rows.entropy_R, atol=5e-3)
     drawn = first.rows.tail_ids_RS == second.rows.tail_ids_RS
     assert drawn.mean() > 0.99, "a draw can fall on the other side of a border only by rounding"
 
@@ -123,17 +124,19 @@ def test_batches_hold_every_sequence_once_and_stay_small():
     assert all(len(batch) * lengths[batch].max() <= 64 or len(batch) == 1 for batch in batches)
 
 
-def test_dry_run_predicts_the_bytes_and_writes_nothing(world, tmp_path, capfd):
-    config = cache_config(world, output=tmp_path / "new")
+@pytest.mark.parametrize("kind", ["topk", "sampled", "hidden"])
+def test_dry_run_says_what_will_be_stored_and_writes_nothing(world, tmp_path, capfd, kind):
+    config = cache_config(world, output=tmp_path / "new", kind=kind)
     build_cache(config, dry_run=True)
     assert not list(tmp_path.iterdir())
     cache = KnowledgeCache.open(world / "knowledge")
-    size = cache.rows * cache.records.dtype.itemsize
-    on_disk = sum(path.stat().st_size for path in (world / "knowledge" / "chunks").iterdir())
-    assert size == on_disk and f"at each of {cache.rows} positions" in " ".join(capfd.readouterr().err.split())
-    counted = read_manifest(world / "knowledge").counts
-    index = (world / "knowledge" / "index.npy").stat().st_size
-    assert abs(counted["bytes"] - on_disk - index) <= 200  # the header of the .npy file
+    plan = " ".join(capfd.readouterr().err.split())
+    assert f"at each of {cache.rows} positions" in plan and f"stored {kind}" in plan
+    build_cache(config)
+    files = [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+    outside = sum(path.stat().st_size for path in files if path.name.startswith("manifest"))
+    counted = read_manifest(tmp_path / "new").counts["bytes"]
+    assert counted == sum(path.stat().st_size for path in files) - outside
 
 
 def test_a_second_run_is_up_to_date(world, capfd):
@@ -146,7 +149,7 @@ def test_a_second_run_is_up_to_date(world, capfd):
 def test_bad_input_is_refused_with_a_repair(world, tmp_path):
     cases = [
         ({"teacher": tmp_path / "none"}, ArtifactError, "does not exist"),
-        ({"teacher": world / "shards"}, ArtifactError, "config.json"),
+        ({"teacher": world / "shards"}, ArtifactError, "no tokenizer.json"),
         ({"shards": (ShardSource(tmp_path / "none"),)}, ArtifactError, "does not exist"),
         ({"top_k": VOCABULARY}, ConfigError, "top_k"),
         ({"max_tokens": 2}, ConfigError, "max_tokens"),
@@ -169,12 +172,12 @@ import os, random, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from distill_world import cache_config
-from axk1.distill import capture
+from axk1.distill import capture, teachers
 
-world, output, kills = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+world, output, kills, kind = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 capture.build_cache(cache_config(world))  # up to date; what torch imports late is imported before the forks
-capture.load_model(world / "teacher")
-capture.CHUNK_ROWS = 100
+teachers.load_model(world / "teacher")
+capture.CHUNK_ROWS = 40
 
 def run(last, before):
     # SIGKILL before or after the file operation with this number
@@ -192,11 +195,12 @@ def run(last, before):
         return operation
     for module, name in ((os, "replace"), (os, "link"), (os, "fsync"), (shutil, "rmtree")):
         setattr(module, name, counted(getattr(module, name)))
-    capture.build_cache(cache_config(world, output=output))
+    capture.build_cache(cache_config(world, output=output, kind=kind))
 
 random.seed(0)
 for kill in range(kills + 1):
-    last = random.randint(1, 45) if kill < kills else -1
+    # Most stop among the chunks; the last ones may come as far as the artifact being put together.
+    last = random.randint(1, 12 if kill < 14 else 90) if kill < kills else -1
     child = os.fork()
     if child == 0:
         run(last, random.random() < 0.5)
@@ -207,19 +211,23 @@ for kill in range(kills + 1):
 """
 
 
-def test_killed_at_any_moment_it_goes_on_and_loses_and_doubles_nothing(world, tmp_path):
-    """Twenty runs, one after the other, each killed at some file operation; then one to the end."""
-    command = [sys.executable, "-c", KILLED, os.path.dirname(__file__), world, tmp_path / "killed", "20"]
+@pytest.mark.parametrize(("kind", "kills"), [("topk", 20), ("sampled", 6), ("hidden", 6)])
+def test_killed_at_any_moment_it_goes_on_and_loses_and_doubles_nothing(world, tmp_path, kind, kills):
+    """Runs, one after the other, each killed at some file operation; then one to the end."""
+    command = [sys.executable, "-c", KILLED, os.path.dirname(__file__), world, tmp_path / "killed", str(kills), kind]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     runs = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
-    assert len(runs) == 21 and runs[-1] == (0, 0, 1), done.stderr[-2000:]
-    assert sum(signal_number == signal.SIGKILL for signal_number, _, _ in runs) >= 3
+    assert len(runs) == kills + 1 and runs[-1] == (0, 0, 1), done.stderr[-2000:]
+    assert sum(signal_number == signal.SIGKILL for signal_number, _, _ in runs) >= min(kills, 15)
     kept = [parts for _, parts, published in runs if not published]
     assert kept == sorted(kept) and kept[-1] > 0, "what was finished stays"
     assert [path.name for path in tmp_path.iterdir()] == ["killed"]
-    straight, resumed = KnowledgeCache.open(world / "knowledge"), KnowledgeCache.open(tmp_path / "killed")
+    build_cache(cache_config(world, output=tmp_path / "straight", kind=kind))
+    straight, resumed = (KnowledgeCache.open(tmp_path / name) for name in ("straight", "killed"))
     resumed.verify()
-    assert len(list((tmp_path / "killed" / "chunks").iterdir())) > 5
+    assert len(list((tmp_path / "killed" / "chunks").iterdir())) > 20
     assert np.array_equal(straight.keys, resumed.keys)
-    assert_equal_content(straight, resumed)
+    first, second = straight.lookup(straight.keys), resumed.lookup(resumed.keys)
+    for name, values in arrays_of(first.rows).items():
+        assert np.array_equal(values, arrays_of(second.rows)[name]), name

@@ -287,7 +287,7 @@ def test_the_ends_of_a_mixture_are_the_kls():
 def test_drawn_tokens_refuse_what_they_cannot_estimate(name):
     states, weight, targets, hidden = problem()
     drawn = SampledTargets.draw(log_probs_of(hidden, 1.0), 4)
-    with pytest.raises(ConfigError, match=rf"divergence = '{name}'.*allowed: forward_kl \(with SampledTargets\)"):
+    with pytest.raises(ConfigError, match=rf"divergence = '{name}'.*allowed: forward_kl \(SampledTargets\)"):
         fused_linear_distillation(
             states, weight, targets, drawn, kl_weight=1.0, ce_weight=0.0, divergence=Divergence(name)
         )

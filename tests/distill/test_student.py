@@ -91,7 +91,7 @@ def test_every_position_is_taught_the_distribution_of_its_next_token(school, tmp
     assert 0 < (batch.targets_BT != -100).sum() < places.sum(), "some positions have no target"
     values, ids = bigram_table()[batch.tokens_BT.flatten()[places]].topk(6, 1)
     assert torch.equal(teacher.ids_NK[places], ids)
-    torch.testing.assert_close(teacher.log_probs_NK[places].double(), values, atol=1e-3, rtol=0)
+    torch.testing.assert_close(teacher.log_probs_NK[places].double(), values, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("tail_samples", [0, 500])

@@ -133,7 +133,7 @@ def our_step(folder: str, _side: str, precision: str, threads: int):
         positions = torch.arange(length).expand(rows, length)
         segments = torch.ones(rows, length, dtype=torch.int32)
         batch = [
-            TorchBatch(0, t[:, :-1], t[:, 1:], p, s, None, rows * length, rows)
+            TorchBatch(0, t[:, :-1], t[:, 1:], p, s, None, rows * length, rows * length, rows)
             for t, p, s in zip(*(x.chunk(threads) for x in (tokens, positions, segments)), strict=True)
         ]
         return float(parts.gradients(batch)["loss"])

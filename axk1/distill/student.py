@@ -22,7 +22,7 @@ from axk1.distill.cache import MADE_BY, KnowledgeCache
 from axk1.distill.divergence import Divergence, DivergenceName
 from axk1.distill.hidden import HiddenRecords
 from axk1.distill.kinds import arrays_of
-from axk1.distill.loss import fused_linear_distillation
+from axk1.distill.loss import DistillLoss, fused_linear_distillation
 from axk1.distill.records import TopKRecords
 from axk1.distill.sampled import SampledRecords
 from axk1.distill.selection import cached_samples
@@ -30,7 +30,7 @@ from axk1.distill.targets import HiddenTargets, SampledTargets, Targets, TopKTar
 from axk1.distill.teachers import checkpoint_hash
 from axk1.model.transformer import Transformer
 from axk1.train.config import TrainConfig
-from axk1.train.loss import fused_linear_cross_entropy
+from axk1.train.loss import IGNORE_INDEX, fused_linear_cross_entropy
 from axk1.train.material import Material
 from axk1.train.objective import Loss, TorchBatch, routing_loss
 from axk1.train.stage import run_stage
@@ -63,6 +63,8 @@ class DistillConfig(TrainConfig):
     """The teacher's share of the mixture in ``jsd``; 0 is the forward and 1 the reverse KL, as in TRL."""
     skew: float = 0.1
     """The teacher's share of the mixture in ``skew_kl``; 0 is the forward KL."""
+    teach_prompts: bool = True
+    """Learn from the teacher also what it expects within prompts, of which the text itself teaches nothing."""
     track_kl: bool = True
     """Measure the divergence from the teacher at logged steps also where ``kl_weight`` is 0."""
 
@@ -133,23 +135,36 @@ class Distillation:
         states_NH, targets_N = hidden.states_BTH.flatten(0, 1), batch.targets_BT.flatten()
         routing, metrics = routing_loss(hidden, batch)
         if self._needs_teacher(batch.step):
-            loss = fused_linear_distillation(
-                states_NH,
-                model.output_weight,
-                targets_N,
-                self.teacher_of(batch),
-                kl_weight=self.config.kl_weight,
-                ce_weight=self.config.ce_weight,
-                temperature=self.config.temperature,
-                divergence=self.divergence,
-            )
+            teacher = self.teacher_of(batch)
+            loss = self._loss(model, states_NH, targets_N, teacher, self.config.ce_weight)
             total, cross_entropy = loss.total, loss.cross_entropy
             metrics[self._figure] = loss.divergence / batch.n_targets
+            if self._teaches_prompts:
+                total = total + self._loss(model, states_NH, _within_prompts(batch), teacher, 0.0).total
         else:
             cross_entropy, _ = fused_linear_cross_entropy(states_NH, model.output_weight, targets_N)
             total = self.config.ce_weight * cross_entropy
         metrics["cross_entropy"] = cross_entropy.detach() / batch.n_targets
-        return Loss(total / batch.n_targets + self.config.balance_loss_weight * routing, metrics)
+        divisor = batch.n_positions if self._teaches_prompts else batch.n_targets
+        return Loss(total / divisor + self.config.balance_loss_weight * routing, metrics)
+
+    @property
+    def _teaches_prompts(self) -> bool:
+        return self.config.teach_prompts and self.config.kl_weight > 0
+
+    def _loss(
+        self, model: Transformer, states_NH: torch.Tensor, targets_N: torch.Tensor, teacher: Targets, ce_weight: float
+    ) -> DistillLoss:
+        return fused_linear_distillation(
+            states_NH,
+            model.output_weight,
+            targets_N,
+            teacher,
+            kl_weight=self.config.kl_weight,
+            ce_weight=ce_weight,
+            temperature=self.config.temperature,
+            divergence=self.divergence,
+        )
 
     def teacher_of(self, batch: TorchBatch) -> Targets:
         """The teacher's distribution at each of the N positions; rows without a next token in their sample are zero."""
@@ -196,6 +211,14 @@ class Distillation:
         number = step + 1
         logged = number % self.config.log_steps == 0 or number in (1, self.config.total_steps)
         return self.config.kl_weight > 0 or (self.config.track_kl and logged)
+
+
+def _within_prompts(batch: TorchBatch) -> torch.Tensor:
+    """The token that follows each position [N] where it belongs to the same sample and is no target; else -100."""
+    next_BT, same_BT = torch.full_like(batch.tokens_BT, IGNORE_INDEX), torch.zeros_like(batch.segments_BT, dtype=bool)
+    next_BT[:, :-1] = batch.tokens_BT[:, 1:]
+    same_BT[:, :-1] = (batch.segments_BT[:, 1:] == batch.segments_BT[:, :-1]) & (batch.segments_BT[:, :-1] > 0)
+    return next_BT.masked_fill(~same_BT | (batch.targets_BT != IGNORE_INDEX), IGNORE_INDEX).flatten()
 
 
 def _check_fit(config: DistillConfig, cache: KnowledgeCache, material: Material) -> None:

@@ -46,7 +46,7 @@ def batches_from(
 
 def _step_batch(step: int, batch: Batch, micro_batches: int, processes: Processes, device: torch.device) -> StepBatch:
     targets, tokens = batch.target_count, int(batch.samples["length"].sum())
-    targets, tokens = processes.sum([targets, tokens])
+    targets, tokens, samples = processes.sum([targets, tokens, len(batch.samples)])
     rows = batch.tokens_BT.shape[0]
     size = rows // micro_batches
 
@@ -55,16 +55,17 @@ def _step_batch(step: int, batch: Batch, micro_batches: int, processes: Processe
             return torch.from_numpy(array[begin : begin + size]).to(device, non_blocking=True)
 
         chosen = (batch.samples["row"] >= begin) & (batch.samples["row"] < begin + size)
-        samples = batch.samples[chosen]
-        samples["row"] -= begin
+        own = batch.samples[chosen]
+        own["row"] -= begin
         return TorchBatch(
             step=step,
             tokens_BT=tensor(batch.tokens_BT),
             targets_BT=tensor(batch.targets_BT),
             positions_BT=tensor(batch.positions_BT),
             segments_BT=tensor(batch.segments_BT),
-            samples=samples,
+            samples=own,
             n_targets=max(targets, 1),
+            n_positions=max(tokens - samples, 1),
             rows=rows * processes.world_size,
         )
 

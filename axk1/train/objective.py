@@ -32,6 +32,8 @@ class TorchBatch:
     """The samples in these rows: (row, column, shard, sample, length), the row counted within this part."""
     n_targets: int
     """Targets of the whole batch, over all parts and processes: what a sum of losses is divided by."""
+    n_positions: int
+    """Positions of the whole batch that a token of the same sample follows, whether it is a target or not."""
     rows: int
     """Rows of the whole batch, over all parts and processes."""
 

@@ -43,7 +43,9 @@ def batch() -> TorchBatch:
             targets[row, begin : stop - 1] = tokens[row, begin + 1 : stop]
     targets[0, :3] = -100
     samples = np.zeros(0, [("row", "i4")])
-    return TorchBatch(0, tokens, targets, positions, segments, samples, int((targets >= 0).sum()), ROWS)
+    return TorchBatch(
+        0, tokens, targets, positions, segments, samples, int((targets >= 0).sum()), targets.numel(), ROWS
+    )
 
 
 def model_of(**changes: object) -> Transformer:

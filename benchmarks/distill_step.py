@@ -4,8 +4,8 @@
 
 2,048 tokens, a vocabulary of 163,840, hidden sizes of 256 (student) and 512 (teacher), fp32. Every side is a process
 of its own with the same inputs; what is counted lies above what imports and inputs take. A row counts only if loss and
-both gradient norms agree. TRL and Liger come from the extra ``bench``; peers run at their default chunk and at the one
-that takes least memory of those that are not much slower.
+both gradient norms agree. TRL and Liger come from the extra ``bench``; where a peer has a chunk size it is named, and
+``--quick`` takes one of them. The goals are absolute, in MB and CPU seconds.
 """
 
 import contextlib

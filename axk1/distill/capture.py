@@ -81,10 +81,10 @@ def _open_scorer(
 ) -> tuple[SampleScorer, dict[str, torch.Tensor], dict[str, str]]:
     """The teacher, what the cache holds of it once, and where it computes."""
     records = material.plan.records
-    if config.asks_server and config.server is not None and isinstance(records, TopKRecords):
+    if config.asks_server and isinstance(records, TopKRecords):
         scorer = ServerScorer(config.server, records)
         scorer.check(material.samples(material.selection[:4]))
-        return scorer, {}, {"device": config.server.base_url}
+        return scorer, {}, {"device": str(config.server.base_url)}
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     teacher = open_teacher(

@@ -12,9 +12,9 @@ from axk1.train.config import ShardSource
 class ServerSource:
     """A server with ``/v1/completions`` and ``prompt_logprobs``, as vLLM has them."""
 
-    base_url: str
-    """Where it is, for example ``http://localhost:8000/v1``."""
-    model: str
+    base_url: str | None = None
+    """Where it is, for example ``http://localhost:8000/v1``; left out, there is none."""
+    model: str = ""
     """The name under which it serves the teacher."""
     api_key_variable: str | None = None
     """The environment variable that holds the key, where the server wants one."""
@@ -28,7 +28,9 @@ class ServerSource:
     """By how many nats the server may differ from itself between batches; bf16 arithmetic depends on the batch."""
 
     def __post_init__(self) -> None:
-        require(self.base_url.startswith(("http://", "https://")), "base_url", self.base_url, "an address with http://")
+        web = self.base_url is None or self.base_url.startswith(("http://", "https://"))
+        require(web, "base_url", self.base_url, "an address with http://")
+        require(self.base_url is None or bool(self.model), "model", self.model, "the name that the server knows")
         require(self.batch >= 1, "batch", self.batch, "1 or more")
         require(self.retries >= 0, "retries", self.retries, "0 or more")
         require(self.timeout > 0, "timeout", self.timeout, "a number above 0")
@@ -62,7 +64,7 @@ class CacheConfig:
     teacher_kind: Literal["auto", "axk1", "transformers", "server"] = "auto"
     """How the teacher is opened: by our own code, by transformers, or asked over HTTP; ``auto`` is ``server`` where
     one is named, and otherwise our own code where it knows the architecture."""
-    server: ServerSource | None = None
+    server: ServerSource = ServerSource()
     """A server that scores prompts for us (kind ``topk`` without draws, temperature 1)."""
     temperature: float = 1.0
     """What the teacher's logits are divided by; a student must be taught at the same temperature."""
@@ -90,12 +92,12 @@ class CacheConfig:
     @property
     def asks_server(self) -> bool:
         """Whether a server is the teacher."""
-        return self.teacher_kind == "server" or (self.teacher_kind == "auto" and self.server is not None)
+        return self.teacher_kind == "server" or (self.teacher_kind == "auto" and self.server.base_url is not None)
 
     def _check_server(self) -> None:
         if not self.asks_server:
             return
-        require(self.server is not None, "server", self.server, "a table with base_url and model")
+        require(self.server.base_url is not None, "server.base_url", None, "where the server is")
         require(self.kind == "topk", "kind", self.kind, "'topk', since a server gives its best tokens alone")
         require(self.tail_samples == 0, "tail_samples", self.tail_samples, "0, since a server gives no draws")
         require(self.temperature == 1, "temperature", self.temperature, "1.0, at which a server scores prompts")

@@ -63,7 +63,7 @@ class CacheMaterial:
             f"at each of {human(rows)} positions",
             "size": f"about {human(plan.bytes)}B in {len(plan.chunks)} chunks",
         }
-        if config.server is not None and config.asks_server:
+        if config.asks_server:
             lines["server"] = f"{config.server.model} at {config.server.base_url}"
         else:
             lines["device"] = device.type if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"

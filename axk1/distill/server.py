@@ -115,7 +115,7 @@ class ServerScorer:
         """Sends a request until it is answered. Raises AXK1Error when it is refused, or failed too often."""
         body = {"model": self.source.model, "prompt": prompts, "max_tokens": 1, "temperature": 0}
         body |= {"prompt_logprobs": self.records.top_k, "return_token_ids": True}
-        address, failure = f"{self.source.base_url.rstrip('/')}/completions", ""
+        address, failure = f"{str(self.source.base_url).rstrip('/')}/completions", ""
         for attempt in range(self.source.retries + 1):
             if attempt:
                 time.sleep(min(_FIRST_WAIT * 2 ** (attempt - 1), _LONGEST_WAIT))

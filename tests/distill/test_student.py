@@ -95,29 +95,35 @@ def test_every_position_is_taught_the_distribution_of_its_next_token(school, tmp
 
 
 @pytest.mark.parametrize("tail_samples", [0, 500])
-def test_the_objective_equals_a_plain_loss_against_the_teacher(school, tmp_path, tail_samples):
+@pytest.mark.parametrize("teach_prompts", [True, False])
+def test_the_objective_equals_a_plain_loss_against_the_teacher(school, tmp_path, tail_samples, teach_prompts):
     """With the tail's mass alone it is the divergence over seven entries; with many draws, nearly the full one."""
     build_cache(cache_config(school, output=tmp_path / "cache", tail_samples=tail_samples))
-    config = recipe(school, tmp_path / "out", cache=tmp_path / "cache", kl_weight=0.6, ce_weight=0.3)
-    objective, (batch,) = parts(config)
+    options = {"kl_weight": 0.6, "ce_weight": 0.3, "teach_prompts": teach_prompts}
+    objective, (batch,) = parts(recipe(school, tmp_path / "out", cache=tmp_path / "cache", **options))
     model = new_student()
     loss = objective(model, batch)
-    logits = model(batch.tokens_BT, batch.positions_BT, batch.segments_BT)
-    keep = batch.targets_BT != -100
-    log_q, log_p = torch.log_softmax(logits[keep].double(), -1), bigram_table()[batch.tokens_BT[keep]]
-    known = torch.zeros_like(log_q, dtype=torch.bool).scatter_(1, log_p.topk(6, 1).indices, True)
+    logits_BTV = model(batch.tokens_BT, batch.positions_BT, batch.segments_BT)
+    log_q, log_p = torch.log_softmax(logits_BTV.double(), -1), bigram_table()[batch.tokens_BT]
+    known = torch.zeros_like(log_q, dtype=torch.bool).scatter_(-1, log_p.topk(6, -1).indices, True)
 
     def coarse(log_probs):
-        tail = log_probs.masked_fill(known, float("-inf")).logsumexp(1, keepdim=True)
-        return torch.cat((log_probs.masked_select(known).view(-1, 6), tail), 1)
+        tail = log_probs.masked_fill(known, float("-inf")).logsumexp(-1, keepdim=True)
+        return torch.cat((log_probs.masked_select(known).view(*tail.shape[:-1], 6), tail), -1)
 
     p, q = (log_p, log_q) if tail_samples else (coarse(log_p), coarse(log_q))
-    kl = (p.exp() * (p - q)).sum() / keep.sum()
-    ce = torch.nn.functional.nll_loss(log_q, batch.targets_BT[keep])
+    kl_BT = (p.exp() * (p - q)).sum(-1)
+    answered = batch.targets_BT != -100
+    followed = torch.zeros_like(answered)
+    for sample in batch.samples:
+        followed[sample["row"], sample["column"] : sample["column"] + sample["length"] - 1] = True
+    assert followed.sum() == batch.n_positions > answered.sum() == batch.n_targets
+    ce = torch.nn.functional.nll_loss(log_q[answered], batch.targets_BT[answered], reduction="sum")
+    taught = followed if teach_prompts else answered
     tolerance = {"atol": 0, "rtol": 0.005 if tail_samples else 0.001}
-    torch.testing.assert_close(loss.metrics["kl_to_teacher"].double(), kl, **tolerance)
-    torch.testing.assert_close(loss.metrics["cross_entropy"].double(), ce, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(loss.total.double(), 0.6 * kl + 0.3 * ce, **tolerance)
+    torch.testing.assert_close(loss.metrics["kl_to_teacher"].double(), kl_BT[answered].mean(), **tolerance)
+    torch.testing.assert_close(loss.metrics["cross_entropy"].double(), ce / answered.sum(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(loss.total.double(), (0.6 * kl_BT[taught].sum() + 0.3 * ce) / taught.sum(), **tolerance)
 
 
 def test_parts_of_a_batch_add_up_to_the_whole(school, tmp_path):
@@ -160,7 +166,8 @@ def test_the_control_is_the_same_student_on_the_same_tokens(school, tmp_path):
     lines = {}
     for name, weights in {"student": (1.0, 0.0), "control": (0.0, 1.0)}.items():
         output = tmp_path / name
-        assert train_student(recipe(school, output, kl_weight=weights[0], ce_weight=weights[1])) == output
+        options = {"kl_weight": weights[0], "ce_weight": weights[1], "teach_prompts": False}
+        assert train_student(recipe(school, output, **options)) == output
         lines[name] = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines[name]] == [1, 8, 16, 24, 32, 40]
         assert read_manifest(output).inputs["knowledge_cache"] == read_manifest(school / "knowledge").content_hash

@@ -248,3 +248,22 @@ def test_a_cache_of_another_tokenizer_is_refused(school, tmp_path):
 def test_dry_run_prints_the_plan_and_writes_nothing(school, tmp_path, capfd):
     train_student(recipe(school, tmp_path / "out"), dry_run=True)
     assert "distill train" in capfd.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "divergence"), [("sampled", "forward_kl"), ("hidden", "forward_kl"), ("hidden", "jsd")]
+)
+def test_a_student_learns_from_every_kind_of_cache(school, tmp_path, kind, divergence):
+    build_cache(cache_config(school, output=tmp_path / "cache", kind=kind))
+    options = {"cache": tmp_path / "cache", "kl_weight": 1.0, "ce_weight": 0.0, "divergence": divergence}
+    output = train_student(recipe(school, tmp_path / "student", **options))
+    figure = "kl_to_teacher" if divergence == "forward_kl" else f"{divergence}_to_teacher"
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1][figure] < 0.7 * lines[0][figure]
+
+
+def test_a_divergence_that_a_cache_cannot_tell_is_refused_before_the_work(school, tmp_path):
+    build_cache(cache_config(school, output=tmp_path / "cache", kind="sampled"))
+    with pytest.raises(ConfigError, match=r"reverse_kl.*SampledTargets"):
+        train_student(recipe(school, tmp_path / "student", cache=tmp_path / "cache", divergence="reverse_kl"))
+    assert not (tmp_path / "student").exists()

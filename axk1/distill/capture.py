@@ -8,12 +8,12 @@ import torch
 from axk1.core.artifact import is_current
 from axk1.core.config import to_dict
 from axk1.core.errors import ArtifactError
+from axk1.core.lock import locked
 from axk1.core.progress import console, print_next, print_plan, progress
 from axk1.distill.building import CacheBuilder
-from axk1.distill.cache import KIND, MADE_BY
+from axk1.distill.cache import KIND
 from axk1.distill.config import CacheConfig
 from axk1.distill.hidden import MATRIX, compact
-from axk1.distill.lock import locked
 from axk1.distill.material import CacheMaterial
 from axk1.distill.records import TopKRecords, concatenate
 from axk1.distill.scoring import SampleScorer, Scorer
@@ -43,7 +43,7 @@ def build_cache(config: CacheConfig, *, dry_run: bool = False) -> Path:
     print_plan("distill cache", material.describe(builder))
     if dry_run:
         return config.output
-    with locked(config.output, MADE_BY):
+    with locked(config.output.with_name(f".{config.output.name}.lock"), f"writing {str(config.output)!r}"):
         if is_current(config.output, kind=KIND, config=to_dict(config), inputs=material.inputs):
             builder.discard()
             console.print(f"{config.output} is up to date")

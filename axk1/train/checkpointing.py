@@ -26,13 +26,9 @@ from torch.distributed.checkpoint.state_dict import (
 
 from axk1.core.artifact import publish, write_text_atomic
 from axk1.core.errors import ArtifactError
+from axk1.core.lock import locked
 from axk1.train.metrics import METRICS, MetricsFile
 from axk1.train.parallel.processes import Processes
-
-try:
-    import fcntl
-except ImportError:  # Windows: no lock, then
-    fcntl = None
 
 _RUN, _PROGRESS = "run.json", "progress.json"
 
@@ -148,20 +144,8 @@ class TrainingState:
         set_optimizer_state_dict(model, optimizers, optim_state_dict=state["optimizers"])
         return progress
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keeps a second process out; the lock falls with the process that holds it, however that ends."""
-        if fcntl is None:
-            yield
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                message = f"another process is training with the state in {str(self.folder)!r}"
-                raise ArtifactError(message, repair="wait until it has ended, or stop it") from None
-            yield
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self.folder / "lock", f"training with the state in {str(self.folder)!r}")
 
     @contextlib.contextmanager
     def _alone_without_warning(self) -> Iterator[bool]:

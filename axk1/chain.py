@@ -82,9 +82,9 @@ def run_chain(config: ChainConfig, dispatch: Dispatch, *, dry_run: bool = False)
         before, began = _manifests(config.output), time.monotonic()
         if len(commands) == 1:
             dispatch(commands[0])
-            peak = max(peak, memory("VmHWM"))
+            peak = max(peak, _memory("VmHWM"))
         else:
-            peak = max(peak, memory("VmRSS") + _beside_each_other(commands))
+            peak = max(peak, _memory("VmRSS") + _beside_each_other(commands))
         if _manifests(config.output) != before:
             _note(config.output / "chain.json", title, time.monotonic() - began)
     console.rule(align="left")
@@ -121,7 +121,7 @@ def _beside_each_other(commands: list[list[str]]) -> int:
         for reader in readers:
             reader.start()
         while any(process.poll() is None for process in processes) and not _failed(processes):
-            peaks = {pid: max(peak, memory("VmHWM", pid)) for pid, peak in peaks.items()}
+            peaks = {pid: max(peak, _memory("VmHWM", pid)) for pid, peak in peaks.items()}
             time.sleep(0.1)
         for process, words in zip(processes, commands, strict=True):
             if process.poll():
@@ -136,7 +136,7 @@ def _beside_each_other(commands: list[list[str]]) -> int:
     return sum(peaks.values())
 
 
-def memory(field: str, pid: int | str = "self") -> int:
+def _memory(field: str, pid: int | str = "self") -> int:
     """Memory of a process in bytes: its resident set now (``VmRSS``) or its peak so far (``VmHWM``).
 
     0 where the process has ended or the system has no ``/proc``.

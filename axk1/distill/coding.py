@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import constriction
 import numpy as np
@@ -72,9 +73,8 @@ class Statistics:
             present = classes_RC[layout.present(classes_RC, column), column]
             counts_CL[column] = np.bincount(present, minlength=N_CLASSES)
         largest_C1 = np.maximum(counts_CL.max(1, keepdims=True), 1)
-        scaled_CL = -(
-            -counts_CL * (2**16 - 1) // np.maximum(largest_C1, 2**16 - 1)
-        )  # rounded up: what comes has a count
+        # Rounded up, so that what comes has a count.
+        scaled_CL = -(-counts_CL * (2**16 - 1) // np.maximum(largest_C1, 2**16 - 1))
         return cls(layout, scaled_CL)
 
     def to_bytes(self) -> bytes:
@@ -124,7 +124,7 @@ class Statistics:
             raise ArtifactError("a sample's bytes do not end where its rows end")
         return numbers_CR.T
 
-    def _model(self, column: int):  # type: ignore[no-untyped-def]
+    def _model(self, column: int) -> Any:
         if self._models[column] is None:
             counts = self._counts_CL[column].astype(np.float64)
             self._models[column] = _categorical((counts / max(counts.sum(), 1)).astype(np.float32), perfect=False)

@@ -103,8 +103,38 @@ class TokenRanks:
 ORDER = "token_order.bin"
 
 
+class CodedRecords:
+    """A record format of whole numbers in columns, coded with a chunk's own statistics."""
+
+    ranks: TokenRanks
+
+    @property
+    def layout(self) -> Layout:
+        """The columns of a row."""
+        raise NotImplementedError
+
+    def numbers(self, rows: Any) -> np.ndarray:
+        """The columns of R positions. Raises ValueError where the rows cannot be a teacher's."""
+        raise NotImplementedError
+
+    def files(self) -> dict[str, np.ndarray]:
+        return {ORDER: self.ranks.order_V}
+
+    def pack(self, rows: Any, offsets: np.ndarray) -> tuple[bytes, list[bytes]]:
+        numbers_RC = self.numbers(rows)
+        statistics = Statistics.of(self.layout, numbers_RC)
+        pieces = [numbers_RC[first:last] for first, last in itertools.pairwise(offsets)]
+        return statistics.to_bytes(), [statistics.encode(piece) for piece in pieces]
+
+    def open_head(self, head: bytes) -> Statistics:
+        return Statistics.from_bytes(self.layout, head)
+
+    def unpack(self, head: Statistics, content: bytes, rows: int) -> np.ndarray:
+        return head.decode(content, rows)
+
+
 @dataclass(frozen=True)
-class TopKRecords:
+class TopKRecords(CodedRecords):
     """The record format of kind ``topk``."""
 
     top_k: int
@@ -139,18 +169,6 @@ class TopKRecords:
     def describe(self) -> dict[str, Any]:
         sizes = {name: getattr(self, name) for name in ("top_k", "tail_samples", "vocab_size", "steps_per_nat")}
         return {"kind": self.kind, **sizes}
-
-    def files(self) -> dict[str, np.ndarray]:
-        return {ORDER: self.ranks.order_V}
-
-    def pack(self, rows: Distributions, offsets: np.ndarray) -> tuple[bytes, list[bytes]]:
-        return pack_numbers(self.layout, self.numbers(rows), offsets)
-
-    def open_head(self, head: bytes) -> Statistics:
-        return Statistics.from_bytes(self.layout, head)
-
-    def unpack(self, head: Statistics, content: bytes, rows: int) -> np.ndarray:
-        return head.decode(content, rows)
 
     def numbers(self, rows: Distributions) -> np.ndarray:
         """The columns of R positions. Raises ValueError where a log-probability is NaN or above zero."""
@@ -206,16 +224,9 @@ def on_grid(down_RK: np.ndarray, steps: int) -> np.ndarray:
     return best_RK.astype(np.int32)
 
 
-def pack_numbers(layout: Layout, numbers_RC: np.ndarray, offsets: np.ndarray) -> tuple[bytes, list[bytes]]:
-    """A chunk of numbers: its statistics, and the bytes of each sample."""
-    statistics = Statistics.of(layout, numbers_RC)
-    pieces = [numbers_RC[first:last] for first, last in itertools.pairwise(offsets)]
-    return statistics.to_bytes(), [statistics.encode(piece) for piece in pieces]
-
-
 def concatenate(parts: Sequence[RowsT]) -> RowsT:
     """Rows of several samples, one after the other."""
-    names = [one.name for one in fields(parts[0])]  # type: ignore[arg-type]
+    names = [one.name for one in fields(parts[0])]
     return type(parts[0])(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 

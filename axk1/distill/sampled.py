@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from axk1.core.config import require
-from axk1.distill.coding import Layout, Statistics
-from axk1.distill.records import ENTROPY_STEPS, ORDER, TokenRanks, pack_numbers
+from axk1.distill.coding import Layout
+from axk1.distill.records import ENTROPY_STEPS, CodedRecords, TokenRanks
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class SampledRecords:
+class SampledRecords(CodedRecords):
     """The record format of kind ``sampled``."""
 
     draws: int
@@ -69,18 +69,6 @@ class SampledRecords:
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind, "draws": self.draws, "vocab_size": self.vocab_size}
-
-    def files(self) -> dict[str, np.ndarray]:
-        return {ORDER: self.ranks.order_V}
-
-    def pack(self, rows: Draws, offsets: np.ndarray) -> tuple[bytes, list[bytes]]:
-        return pack_numbers(self.layout, self.numbers(rows), offsets)
-
-    def open_head(self, head: bytes) -> Statistics:
-        return Statistics.from_bytes(self.layout, head)
-
-    def unpack(self, head: Statistics, content: bytes, rows: int) -> np.ndarray:
-        return head.decode(content, rows)
 
     def numbers(self, rows: Draws) -> np.ndarray:
         """The columns of R positions. Raises ValueError where counts do not sum to S."""

@@ -58,14 +58,15 @@ class Detokenizer:
         if ends:
             place, self.stopped_by = min(ends)
         else:
-            place = len(text) - (0 if final else self._begun(text))
+            place = len(text) - (0 if final else begun(text, self._stop))
         shown, self._held = text[:place], text[place:]
         if shown:
             self._pieces.append(shown)
         return shown
 
-    def _begun(self, text: str) -> int:
-        """Characters at the end that may be the beginning of a stop string."""
-        longest = max(map(len, self._stop), default=1) - 1
-        sizes = range(min(longest, len(text)), 0, -1)
-        return next((size for size in sizes if any(stop.startswith(text[-size:]) for stop in self._stop)), 0)
+
+def begun(text: str, marks: Sequence[str]) -> int:
+    """Characters at the end of a text with which one of the marks may have begun."""
+    longest = max(map(len, marks), default=1) - 1
+    sizes = range(min(longest, len(text)), 0, -1)
+    return next((size for size in sizes if any(mark.startswith(text[-size:]) for mark in marks)), 0)

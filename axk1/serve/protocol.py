@@ -52,23 +52,23 @@ class StreamOptions(_Request):
 
 
 class _Sampling(_Request):
-    """What chat and text completions share."""
+    """What chat and text completions share; what it means and its defaults are the engine's."""
 
     model: str | None = None
-    n: int = 1
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
+    n: int = SamplingParams.n
+    temperature: float = SamplingParams.temperature
+    top_p: float = SamplingParams.top_p
+    top_k: int = SamplingParams.top_k
+    min_p: float = SamplingParams.min_p
+    presence_penalty: float = SamplingParams.presence_penalty
+    frequency_penalty: float = SamplingParams.frequency_penalty
+    repetition_penalty: float = SamplingParams.repetition_penalty
     logit_bias: dict[int, float] = Field(default_factory=dict)
     stop: str | list[str] = Field(default_factory=list)
     stop_token_ids: list[int] = Field(default_factory=list)
-    ignore_eos: bool = False
-    seed: int | None = None
-    prompt_logprobs: int | None = None
+    ignore_eos: bool = SamplingParams.ignore_eos
+    seed: int | None = SamplingParams.seed
+    prompt_logprobs: int | None = SamplingParams.prompt_logprobs
     stream: bool = False
     stream_options: StreamOptions | None = None
 

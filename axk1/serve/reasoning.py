@@ -1,5 +1,7 @@
 """Splits an answer that arrives in pieces into what the model thought and what it says."""
 
+from axk1.engine.detokenizer import begun
+
 START, END = "<think>", "</think>"
 
 
@@ -32,9 +34,9 @@ class ReasoningSplitter:
         if end:
             self.thinking = False
             return reasoning, content
-        size = next((n for n in range(min(len(END) - 1, len(text)), 0, -1) if END.startswith(text[-n:])), 0)
-        self._held = text[len(text) - size :]
-        return text[: len(text) - size], ""
+        place = len(text) - begun(text, (END,))
+        self._held = text[place:]
+        return text[:place], ""
 
     def finish(self) -> tuple[str, str]:
         """What was held back, at the end."""

@@ -1,10 +1,9 @@
 """Text <-> token ids, for our own tokenizers and any Hugging Face folder with a ``tokenizer.json``."""
 
-import codecs
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +50,7 @@ class Tokenizer:
         chat_template: the template that renders conversations, in Jinja; None where the folder has none.
         special_tokens: every added token -> its id.
         control_ids: those that are no text: turn ends and the like; thinking and tool marks are text.
-        is_byte_level: whether ``token_bytes`` and ``decode_stream`` work; they do for every byte-level BPE.
+        is_byte_level: whether ``token_bytes`` works; it does for every byte-level BPE.
         content_hash: SHA-256 of tokenizer.json; equal hashes mean equal ids.
     """
 
@@ -210,16 +209,6 @@ class Tokenizer:
             skip_special: whether to leave out control tokens (turn ends and the like; thinking and tools stay).
         """
         return self._tokenizer.decode(list(ids), skip_special_tokens=skip_special)
-
-    def decode_stream(self, ids: Iterable[int], *, skip_special: bool = False) -> Iterator[str]:
-        """The text of ids that arrive one by one, in pieces of whole characters; joined, they are ``decode(ids)``."""
-        skipped = self.control_ids if skip_special else frozenset()
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for index in ids:
-            if index not in skipped and (text := decoder.decode(self.token_bytes(index))):
-                yield text
-        if text := decoder.decode(b"", final=True):
-            yield text
 
     def token_bytes(self, index: int) -> bytes:
         """What a token stands for, in bytes; a token may be part of a character. Empty for an id without entry.

@@ -98,3 +98,18 @@ def test_control_tokens_can_be_left_out_but_marks_of_thinking_stay(tokenizer):
     for skip, expected in ((False, "a</think>b<|im_start|>c"), (True, "a</think>bc")):
         detokenizer = Detokenizer(tokenizer, skip_special=skip)
         assert "".join(map(detokenizer.add, ids)) + detokenizer.finish() == expected
+
+
+@given(tokens=st.lists(st.integers(0, 639)), skip_special=st.booleans())
+def test_tokens_one_by_one_give_the_text_of_all(tokenizer, tokens, skip_special):
+    detokenizer = Detokenizer(tokenizer, skip_special=skip_special)
+    pieces = [*map(detokenizer.add, tokens), detokenizer.finish()]
+    assert "".join(pieces) == detokenizer.text == tokenizer.decode(tokens, skip_special=skip_special)
+
+
+def test_a_character_appears_with_its_last_token(tokenizer):
+    rare = tokenizer.encode("뷁")
+    assert len(rare) > 1  # the syllable does not occur in the training text
+    detokenizer = Detokenizer(tokenizer)
+    pieces = [detokenizer.add(token) for token in [*tokenizer.encode("a"), *rare, *tokenizer.encode("a")]]
+    assert pieces == ["a", *[""] * (len(rare) - 1), "뷁", "a"]

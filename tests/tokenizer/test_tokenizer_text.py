@@ -45,20 +45,6 @@ def test_surrogate_pairs_are_joined(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode("\ud83d\ude00, \ud83d alone")) == "😀, \ufffd alone"
 
 
-@given(st.lists(st.integers(0, 639)), st.booleans())
-def test_stream_gives_the_same_text(tokenizer: Tokenizer, ids: list[int], skip_special: bool) -> None:
-    pieces = list(tokenizer.decode_stream(iter(ids), skip_special=skip_special))
-    assert "".join(pieces) == tokenizer.decode(ids, skip_special=skip_special)
-    assert "" not in pieces
-
-
-def test_stream_yields_whole_characters_as_soon_as_they_are_there(tokenizer: Tokenizer) -> None:
-    ids = tokenizer.encode("a")
-    rare = tokenizer.encode("뷁")
-    assert len(rare) > 1  # the syllable does not occur in the training text
-    assert list(tokenizer.decode_stream([*ids, *rare, *ids])) == ["a", "뷁", "a"]
-
-
 @given(st.text("0123456789", min_size=1, max_size=40))
 def test_digits_stand_alone(tokenizer: Tokenizer, digits: str) -> None:
     assert len(tokenizer.encode(digits)) == len(digits)

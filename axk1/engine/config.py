@@ -1,6 +1,7 @@
 """``EngineConfig``: how much an engine does at once, and how much memory its cache may have."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from axk1.core.config import require
 from axk1.core.errors import ConfigError
@@ -24,6 +25,9 @@ class EngineConfig:
     """Tokens in a block of the cache; prompts share their common beginning in whole blocks."""
     enable_prefix_caching: bool = True
     """Keep the blocks of finished texts while there is room, for prompts that begin alike."""
+    weights: Literal["auto", "bf16", "int8", "int4"] = "auto"
+    """Number format of the matrices on a CPU, rounded when the model is opened: fewer bits make writing faster and
+    cost some accuracy; auto leaves them as they are stored."""
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "block_size", "kv_cache_memory"):

@@ -9,6 +9,7 @@ from axk1.engine.block_manager import BlockManager
 from axk1.engine.config import EngineConfig
 from axk1.engine.detokenizer import Detokenizer
 from axk1.engine.model_runner import ModelRunner
+from axk1.engine.quantised.applying import quantise, quantised_kind
 from axk1.engine.sampling_params import SamplingParams
 from axk1.engine.scheduler import Scheduler
 from axk1.engine.sequence import Sequence, TokenLogprobs
@@ -50,9 +51,11 @@ class LLMEngine:
             raise TokenizerMismatch(
                 f"the tokenizer has {tokenizer.vocab_size} entries, the model's embedding {model.config.vocab_size}"
             )
+        if config.weights != "auto" and quantised_kind(model) != config.weights:
+            quantise(model, config.weights)
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.max_model_len = config.length_limit(model.config)
-        num_blocks = config.num_blocks(model.config, model.embed_tokens.weight.element_size())
+        num_blocks = config.num_blocks(model.config, model.norm.weight.element_size())
         self.blocks = BlockManager(num_blocks, config.block_size, enable_prefix_caching=config.enable_prefix_caching)
         self.scheduler = Scheduler(config, self.blocks)
         self._runner = ModelRunner(model, num_blocks, config.block_size, tokenizer.vocab_size)

@@ -3,10 +3,13 @@
 Shapes: T tokens of a pass, H hidden_size, V vocab_size.
 """
 
+import itertools
+
 import torch
 from torch import Tensor
 
 from axk1.engine.paged_cache import PagedCache, order
+from axk1.engine.quantised.decoder import MOST_TOKENS, Decoder
 from axk1.engine.sampler import logprobs, sample
 from axk1.engine.scheduler import Scheduled
 from axk1.engine.sequence import Sequence
@@ -22,8 +25,9 @@ class ModelRunner:
     def __init__(self, model: Transformer, num_blocks: int, block_size: int, vocab_size: int) -> None:
         """Args: num_blocks, block_size: size of the cache; vocab_size: entries of the tokenizer."""
         self._model, self._vocab_size = model.eval(), vocab_size
-        self._device = model.output_weight.device
-        self._cache = PagedCache(model.config, num_blocks, block_size, model.embed_tokens.weight)
+        self._device = model.norm.weight.device
+        self._cache = PagedCache(model.config, num_blocks, block_size, model.norm.weight)
+        self._decoder = Decoder(model, self._cache) if Decoder.fits(model) else None
 
     @torch.inference_mode()
     def run(self, scheduled: list[Scheduled]) -> list[tuple[Sequence, int]]:
@@ -31,8 +35,7 @@ class ModelRunner:
 
         Log-probabilities that a sequence asks for are appended to it; the token itself is left to the caller.
         """
-        scheduled = order(scheduled)
-        states_TH = self._forward(scheduled)
+        scheduled, states_TH = self._forward(scheduled)
         ends, start = [], 0
         for part in scheduled:
             self._score_prompt(part, states_TH[start : start + part.num_tokens])
@@ -41,13 +44,28 @@ class ModelRunner:
         rows = [(end, part.sequence) for end, part in zip(ends, scheduled, strict=True) if part.samples]
         if not rows:
             return []
-        logits_BV = states_TH[[end for end, _ in rows]] @ self._model.output_weight.T
+        logits_BV = self._model.lm_head(states_TH[[end for end, _ in rows]])
         sequences = [sequence for _, sequence in rows]
         tokens = sample(logits_BV, sequences, self._vocab_size)
         self._record(logits_BV, sequences, tokens)
         return list(zip(sequences, tokens, strict=True))
 
-    def _forward(self, scheduled: list[Scheduled]) -> Tensor:
+    def _forward(self, scheduled: list[Scheduled]) -> tuple[list[Scheduled], Tensor]:
+        """The sequences in the order in which their tokens went through, and the tokens' states.
+
+        Which way a sequence goes depends on its own tokens alone, so that neighbours do not change its text. It comes
+        after those scheduled before it, since it may read the blocks that they fill.
+        """
+        done, states = [], []
+        for short, parts in itertools.groupby(scheduled, self._decodes):
+            done += (ordered := list(parts) if short else order(list(parts)))
+            states.append(self._decoder.forward(ordered) if short else self._through_modules(ordered))
+        return done, states[0] if len(states) == 1 else torch.cat(states)
+
+    def _decodes(self, part: Scheduled) -> bool:
+        return self._decoder is not None and part.num_tokens <= MOST_TOKENS
+
+    def _through_modules(self, scheduled: list[Scheduled]) -> Tensor:
         tokens: list[int] = []
         positions: list[int] = []
         for sequence, count in scheduled:
@@ -68,7 +86,7 @@ class ModelRunner:
         stop = min(first + part.num_tokens, sequence.num_prompt_tokens - 1)
         for place in range(start, stop, _LOGIT_ROWS):
             end = min(place + _LOGIT_ROWS, stop)
-            logits = states_TH[place - first : end - first] @ self._model.output_weight.T
+            logits = self._model.lm_head(states_TH[place - first : end - first])
             tokens = sequence.token_ids[place + 1 : end + 1]
             sequence.prompt_logprobs += logprobs(logits, tokens, sequence.params.prompt_logprobs)
 

@@ -60,7 +60,8 @@ def place_in_huge_pages(model: nn.Module) -> None:
     sizes = [(-(-t.nbytes // _ALIGNMENT) * _ALIGNMENT) for w in weights for t in (w.data, w.scales)]
     if not sum(sizes):
         return
-    memory = mmap.mmap(-1, sum(sizes) + _HUGE_PAGE)
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    memory = mmap.mmap(-1, sum(sizes) + _HUGE_PAGE, **private)  # shared memory gets no huge pages
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     room = torch.frombuffer(memory, dtype=torch.uint8)  # keeps the mapping alive

@@ -32,9 +32,9 @@ struct Buffers {
     const Pass& pass;
     Memory memory;
     int32_t* all;
-    float *x, *normed, *q, *k, *v, *q_a, *cos, *sin, *scores, *partial, *out, *absorbed, *mixed, *y, *router, *weights;
+    float *x, *normed, *q, *k, *v, *q_a, *cos, *sin, *partial, *out, *absorbed, *mixed, *y, *router, *weights;
     int32_t* chosen;
-    int64_t score_room, most_in = 0;
+    int64_t longest_part, most_in = 0;
     Assignments assignments;
 
     Buffers(const Network& net, const Pass& pass, int threads) : net(net), pass(pass) {
@@ -48,8 +48,8 @@ struct Buffers {
         k = memory.take<float>(T * std::max(net.cache_width, net.kv_heads * net.head));
         v = memory.take<float>(T * std::max<int64_t>(1, net.kv_heads * net.head));
         cos = memory.take<float>(T * net.rope / 2), sin = memory.take<float>(T * net.rope / 2);
-        score_room = HEADS_AT_ONCE * Attention::part(context);
-        scores = memory.take<float>(threads * score_room);
+        longest_part = Attention::part(context);
+        part_rooms = memory.take<char>(threads * PartRoom::size(longest_part));
         partial = memory.take<float>(T * net.heads * SPLITS * (value + 2));
         out = memory.take<float>(T * net.heads * std::max(value, net.value));
         mixed = memory.take<float>(T * net.heads * std::max(value, net.value));
@@ -74,8 +74,9 @@ struct Buffers {
         weights = memory.take<float>(T * std::max<int64_t>(1, net.chosen));
         assignments = Assignments::in(memory, T * std::max<int64_t>(1, net.chosen));
     }
-    char *rows_memory, *act_memory, *routed_memory;
+    char *rows_memory, *act_memory, *routed_memory, *part_rooms;
 
+    PartRoom part_room(int id) { return PartRoom::in(part_rooms + id * PartRoom::size(longest_part), longest_part); }
     Rows rows(int64_t count, int64_t width) { return Rows::in(rows_memory, count, padded(width) / GROUP); }
 };
 
@@ -122,7 +123,7 @@ void grouped_query(Worker& worker, Buffers& b, const Layer& layer) {
         memcpy(entry + (KV + h - N) * D, b.v + (t * KV + h - N) * D, 4 * D);
     });
     const Attention a{N, N / KV, D, D, D, KV * D, D, net.scale};
-    attend(worker, a, net, b.pass, layer.cache, b.q, D, b.scores, b.score_room, b.partial, b.out);
+    attend(worker, a, net, b.pass, layer.cache, b.q, D, b.part_room(worker.id), b.partial, b.out);
     project_out(worker, b, layer, D);
 }
 
@@ -170,7 +171,8 @@ void latent(Worker& worker, Buffers& b, const Layer& layer) {
     });
     multiply_heads(worker, b, layer.k_b, rows, b.absorbed, R + D);
     const Attention a{N, N, R + D, R, 0, 0, 0, net.scale};
-    attend(worker, a, net, b.pass, layer.cache, b.absorbed, R + D, b.scores, b.score_room, b.partial, b.mixed);
+    attend(worker, a, net, b.pass, layer.cache, b.absorbed, R + D, b.part_room(worker.id), b.partial,
+           b.mixed);
     rows = b.rows(T * N, R);
     quantise_all(worker, b.mixed, R, R, rows);
     multiply_heads(worker, b, layer.v, rows, b.out, net.value);

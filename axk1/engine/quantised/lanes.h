@@ -56,6 +56,21 @@ AXK1_INLINE float largest(F16 x) {
 #endif
 }
 
+// The sums of 16 vectors, as one vector: halves the number of vectors four times over.
+AXK1_INLINE F16 sums(F16* v) {
+    const I16 even1 = {0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}, odd1 = even1 + 1;
+    const I16 even2 = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}, odd2 = even2 + 2;
+    const I16 even4 = {0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}, odd4 = even4 + 4;
+    const I16 even8 = {0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23}, odd8 = even8 + 8;
+    for (int i = 0; i < 8; i++)
+        v[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], even1) + __builtin_shuffle(v[2 * i], v[2 * i + 1], odd1);
+    for (int i = 0; i < 4; i++)
+        v[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], even2) + __builtin_shuffle(v[2 * i], v[2 * i + 1], odd2);
+    for (int i = 0; i < 2; i++)
+        v[i] = __builtin_shuffle(v[2 * i], v[2 * i + 1], even4) + __builtin_shuffle(v[2 * i], v[2 * i + 1], odd4);
+    return __builtin_shuffle(v[0], v[1], even8) + __builtin_shuffle(v[0], v[1], odd8);
+}
+
 // The nearest integer, ties to even, of numbers below 2^22: the float's own rounding does it.
 AXK1_INLINE I16 nearest(F16 x) { return (I16)(x + 12582912.0f) - 0x4b400000; }
 

@@ -194,45 +194,83 @@ struct Attention {
     int64_t partial_width() const { return value + 2; }  // weighted values, largest score, sum of weights
 };
 
-// Scores and weighted values of up to HEADS_AT_ONCE query heads that share a cache head, over entries [from, to).
-static void attend_part(const Attention& a, const Network& net, const float* cache, const int64_t* table,
-                        const float* query, int64_t query_step, int64_t heads, int64_t cache_head, int64_t from,
-                        int64_t to, float* scores, float* partial, int64_t partial_step) {
-    const int64_t stride = to - from;
-    auto entry = [&](int64_t s) {
-        return cache + (table[s / net.block_size] * net.block_size + s % net.block_size) * net.cache_width;
-    };
-    for (int64_t s = from; s < to; s++) {
-        const float* key = entry(s) + cache_head * a.key_step;
-        for (int64_t h = 0; h < heads; h++) {
-            F16 total = {};
-            for (int64_t i = 0; i < a.key; i += 16)
-                total += load_some(key + i, a.key - i) * load_some(query + h * query_step + i, a.key - i);
-            scores[h * stride + s - from] = sum(total) * a.scale;
-        }
+// What one thread needs for a part: where its entries lie, and the scores of up to HEADS_AT_ONCE heads.
+struct PartRoom {
+    const float** entries;
+    float* scores;
+
+    static int64_t size(int64_t part) { return (part + 16) * (8 + 4 * HEADS_AT_ONCE); }
+    static PartRoom in(char* memory, int64_t part) {
+        return {(const float**)memory, (float*)(memory + 8 * (part + 16))};
     }
-    for (int64_t h = 0; h < heads; h++) {
-        float *row = scores + h * stride, most = row[0];
-        for (int64_t s = 1; s < stride; s++) most = std::max(most, row[s]);
+};
+
+// scores [HEADS, stride] = keys times queries, 16 entries at a time.
+template <int HEADS>
+static void score_part(const Attention& a, const float* const* entries, int64_t count, const float* query,
+                       int64_t query_step, float* scores, int64_t stride) {
+    for (int64_t s = 0; s < count; s += 16) {
+        F16 totals[HEADS][16];
+        for (int64_t e = 0; e < 16; e++) {
+            const float* key = entries[s + e];  // those behind the end repeat the last one
+            F16 total[HEADS] = {};
+            for (int64_t i = 0; i < a.key; i += 16) {
+                const F16 k = load_some(key + i, a.key - i);
+                for (int h = 0; h < HEADS; h++) total[h] += k * load_some(query + h * query_step + i, a.key - i);
+            }
+            for (int h = 0; h < HEADS; h++) totals[h][e] = total[h];
+        }
+        for (int h = 0; h < HEADS; h++) store(scores + h * stride + s, sums(totals[h]) * a.scale);
+    }
+}
+
+// partial [HEADS, value] = values weighted by scores, from value `from` on, WIDTH vectors at a time.
+template <int HEADS, int WIDTH>
+static int64_t mix_part(const Attention& a, const float* const* values, int64_t count, const float* scores,
+                        int64_t stride, int64_t from, float* partial, int64_t partial_step) {
+    for (; from + 16 * WIDTH <= a.value || (WIDTH == 1 && from < a.value); from += 16 * WIDTH) {
+        F16 mixed[HEADS][WIDTH] = {};
+        for (int64_t s = 0; s < count; s++)
+            for (int w = 0; w < WIDTH; w++) {
+                const F16 v = load_some(values[s] + a.value_at + from + 16 * w, a.value - from - 16 * w);
+                for (int h = 0; h < HEADS; h++) mixed[h][w] += v * scores[h * stride + s];
+            }
+        for (int h = 0; h < HEADS; h++)
+            for (int w = 0; w < WIDTH; w++)
+                store_some(partial + h * partial_step + from + 16 * w, mixed[h][w], a.value - from - 16 * w);
+    }
+    return from;
+}
+
+// Scores and weighted values of HEADS query heads that share a cache head, over entries [from, to).
+template <int HEADS>
+static void attend_part(const Attention& a, const Network& net, const float* cache, const int64_t* table,
+                        const float* query, int64_t query_step, int64_t cache_head, int64_t from, int64_t to,
+                        const PartRoom& room, float* partial, int64_t partial_step) {
+    const int64_t count = to - from, stride = (count + 15) / 16 * 16;
+    for (int64_t s = 0, at = from; s < count; at++, s++)
+        room.entries[s] = cache + cache_head * a.key_step +
+                          (table[at / net.block_size] * net.block_size + at % net.block_size) * net.cache_width;
+    for (int64_t s = count; s < stride; s++) room.entries[s] = room.entries[count - 1];
+    score_part<HEADS>(a, room.entries, count, query, query_step, room.scores, stride);
+    for (int h = 0; h < HEADS; h++) {
+        float *row = room.scores + h * stride, most = row[0];
+        for (int64_t s = 1; s < count; s++) most = std::max(most, row[s]);
         F16 total = {};
         for (int64_t s = 0; s < stride; s += 16) {
-            F16 weight = exponential(load_some(row + s, stride - s) - most);
-            if (stride - s < 16)
-                for (int64_t i = stride - s; i < 16; i++) weight[i] = 0;
-            store_some(row + s, weight, stride - s);
+            F16 weight = exponential(load<F16>(row + s) - most);
+            for (int64_t i = std::max<int64_t>(0, count - s); i < 16; i++) weight[i] = 0;
+            store(row + s, weight);
             total += weight;
         }
         partial[h * partial_step + a.value] = most;
         partial[h * partial_step + a.value + 1] = sum(total);
     }
-    for (int64_t i = 0; i < a.value; i += 16) {
-        F16 mixed[HEADS_AT_ONCE] = {};
-        for (int64_t s = from; s < to; s++) {
-            const F16 v = load_some(entry(s) + a.value_at + cache_head * a.value_step + i, a.value - i);
-            for (int64_t h = 0; h < heads; h++) mixed[h] += v * scores[h * stride + s - from];
-        }
-        for (int64_t h = 0; h < heads; h++) store_some(partial + h * partial_step + i, mixed[h], a.value - i);
-    }
+    // a value lies `value_step - key_step` further for each head than its key
+    Attention shifted = a;
+    shifted.value_at += cache_head * (a.value_step - a.key_step);
+    const int64_t done = mix_part<HEADS, 4>(shifted, room.entries, count, room.scores, stride, 0, partial, partial_step);
+    mix_part<HEADS, 1>(shifted, room.entries, count, room.scores, stride, done, partial, partial_step);
 }
 
 // Puts the parts of one head's attention together.
@@ -253,8 +291,7 @@ static void merge_parts(const Attention& a, const float* partial, int64_t parts,
 
 // All rows' attention: out [rows, heads, value].
 static void attend(Worker& worker, const Attention& a, const Network& net, const Pass& pass, const float* cache,
-                   const float* query, int64_t query_step, float* scores, int64_t score_room, float* partial,
-                   float* out) {
+                   const float* query, int64_t query_step, const PartRoom& room, float* partial, float* out) {
     const int64_t at_once = std::min(HEADS_AT_ONCE, a.shared), cut = (a.shared + at_once - 1) / at_once;
     const int64_t each = a.heads / a.shared * cut * SPLITS;
     worker.in_turns(pass.rows * each, [&](int64_t i) {
@@ -263,11 +300,12 @@ static void attend(Worker& worker, const Attention& a, const Network& net, const
         const int64_t split = i % each / (each / SPLITS), item = i % (each / SPLITS), kv = item / cut;
         const int64_t from = split * length, to = std::min(context, from + length);
         if (from >= to) return;
-        const int64_t head = kv * a.shared + item % cut * at_once;
-        const int64_t heads = std::min(at_once, (kv + 1) * a.shared - head), width = a.partial_width();
-        attend_part(a, net, cache, pass.tables + pass.table_start[row], query + (row * a.heads + head) * query_step,
-                    query_step, heads, kv, from, to, scores + worker.id * score_room,
-                    partial + ((row * a.heads + head) * SPLITS + split) * width, SPLITS * width);
+        const int64_t head = kv * a.shared + item % cut * at_once, width = a.partial_width();
+        const int64_t heads = std::min(at_once, (kv + 1) * a.shared - head);
+        const auto some = heads == 1 ? attend_part<1> : heads == 2 ? attend_part<2> : heads == 3 ? attend_part<3> : attend_part<4>;
+        some(a, net, cache, pass.tables + pass.table_start[row], query + (row * a.heads + head) * query_step,
+             query_step, kv, from, to, room, partial + ((row * a.heads + head) * SPLITS + split) * width,
+             SPLITS * width);
     });
     worker.each(pass.rows * a.heads, [&](int64_t i) {
         const int64_t context = pass.positions[i / a.heads] + 1, length = Attention::part(context);

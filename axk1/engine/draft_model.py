@@ -29,7 +29,7 @@ def load_draft_model(config: SpeculativeConfig, model: Transformer, tokenizer: T
             f"({tokenizer.content_hash[:12]}), so its tokens mean other text",
             repair="draft with a student of the model, or choose method = 'ngram'",
         )
-    weight = model.embed_tokens.weight
+    weight = model.norm.weight
     draft = load_model(config.model, dtype=weight.dtype, device=weight.device)
     if tokenizer.vocab_size > draft.config.vocab_size:
         raise TokenizerMismatch(

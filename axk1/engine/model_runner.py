@@ -41,7 +41,7 @@ class ModelRunner:
 
     Attributes:
         cache: the paged cache.
-        observe: is shown the parts of every pass, their states [T, H] and what was verified, while its plan holds.
+        observe: is shown the parts of every pass, their states [T, H] and what was verified.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class ModelRunner:
         """Chooses a token at every place and keeps those of each part up to the first that was drafted otherwise."""
         if not places:
             return []
-        logits_BV = states_TH[[place.row for place in places]] @ self._model.output_weight.T
+        logits_BV = self._model.lm_head(states_TH[[place.row for place in places]])
         sequences = [place.sequence for place in places]
         tokens = sample(logits_BV, sequences, self._vocab_size, [place.ahead for place in places])
         verified, kept, start = [], [], 0

@@ -46,6 +46,7 @@ class MultiTokenDrafter:
             else:
                 tokens = part.sequence.token_ids[start + 1 : start + part.num_tokens + 1]
             next_ids += tokens
+        self._cache.plan(scheduled)
         second_TH = self._second(states_TH, next_ids, positions)
         for sequence, row in last.items():
             self._states[sequence] = second_TH[row]
@@ -57,7 +58,7 @@ class MultiTokenDrafter:
         open_, states = [each for each in wanted if each[0] in self._states], self._states
         while open_:
             sequences = [sequence for sequence, _ in open_]
-            logits_BV = torch.stack([states[sequence] for sequence in sequences]) @ self._model.output_weight.T
+            logits_BV = self._model.lm_head(torch.stack([states[sequence] for sequence in sequences]))
             ahead = [tuple(drafts[sequence]) for sequence in sequences]
             for sequence, token in zip(sequences, sample(logits_BV, sequences, self._vocab_size, ahead), strict=True):
                 drafts[sequence].append(token)

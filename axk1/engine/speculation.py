@@ -81,7 +81,7 @@ class Speculator:
 
     def extend(self, scheduled: list[Scheduled]) -> list[Scheduled]:
         """The parts of a pass, with drafts where they pay."""
-        if len(scheduled) > self._config.speculative_config.disable_by_batch_size:
+        if len(scheduled) > self._config.speculative_config.largest_batch:
             return scheduled
         spare = self._config.max_num_batched_tokens - sum(part.num_tokens for part in scheduled)
         wanted: dict[Sequence, int] = {}

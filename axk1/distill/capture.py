@@ -49,6 +49,7 @@ def build_cache(config: CacheConfig, *, dry_run: bool = False) -> Path:
             console.print(f"{config.output} is up to date")
         else:
             _fill(config, material, builder)
+    _print_size(config.output, int(material.plan.rows.sum()))
     print_next("axk1 distill train recipes/nano/student.toml")
     return config.output
 
@@ -74,6 +75,16 @@ def _fill(config: CacheConfig, material: CacheMaterial, builder: CacheBuilder) -
     counts |= {"seconds": seconds, **where}
     licences = {name: text for opened in material.shards for name, text in opened.manifest.licences.items()}
     builder.finish(config=to_dict(config), inputs=material.inputs, counts=counts, licences=licences, tensors=tensors)
+
+
+def _print_size(folder: Path, rows: int) -> None:
+    """Tells what a cache takes on disk, all its files, and at each position but for what is held once."""
+    sizes = {file.name: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    per_row = (sum(sizes.values()) - sizes.get(MATRIX, 0)) / max(rows, 1)
+    whole = sum(sizes.values()) / 1e6
+    console.print(
+        f"{folder}: {whole:,.1f} MB for {rows:,} positions, {per_row:.1f} bytes at each with index and header"
+    )
 
 
 def _open_scorer(

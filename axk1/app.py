@@ -18,6 +18,7 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.serve import errors
+from axk1.serve.engine_service import EngineService
 from axk1.serve.router import router
 from axk1.serve.service import ModelService
 from axk1.tokenizer.tokenizer import Tokenizer
@@ -57,13 +58,13 @@ class ServeConfig(EngineConfig):
 
 
 def create_app(service: ModelService) -> FastAPI:
-    """The application over one model; its start and its end are the engine's."""
+    """The application over some models; its start and its end are the service's."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.engine.start()
+        await service.start()
         yield
-        await service.engine.stop()
+        await service.stop()
 
     app = FastAPI(title="A.X K1", lifespan=lifespan)
     errors.install(app)
@@ -81,7 +82,7 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
     model = load_model(config.path, device=config.device, dtype=dtype)
     engine = LLMEngine(model, Tokenizer.load(config.path), config)
-    app = create_app(ModelService(engine, config.name, max_waiting=config.max_waiting))
+    app = create_app(EngineService(engine, config.name, max_waiting=config.max_waiting))
     uvicorn.run(
         app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=config.drain_seconds
     )

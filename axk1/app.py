@@ -18,6 +18,7 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.serve import errors
+from axk1.serve.engine_service import EngineService
 from axk1.serve.router import router
 from axk1.serve.service import ModelService
 from axk1.tokenizer.tokenizer import Tokenizer
@@ -57,13 +58,13 @@ class ServeConfig(EngineConfig):
 
 
 def create_app(service: ModelService) -> FastAPI:
-    """The application over one model; its start and its end are the engine's."""
+    """The application over some models; its start and its end are the service's."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.engine.start()
+        await service.start()
         yield
-        await service.engine.stop()
+        await service.stop()
 
     app = FastAPI(title="A.X K1", lifespan=lifespan)
     errors.install(app)
@@ -81,7 +82,7 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
     model = load_model(config.path, device=config.device, dtype=dtype)
     engine = LLMEngine(model, Tokenizer.load(config.path), config)
-    app = create_app(ModelService(engine, config.name, max_waiting=config.max_waiting))
+    app = create_app(EngineService(engine, config.name, max_waiting=config.max_waiting))
     uvicorn.run(
         app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=config.drain_seconds
     )
@@ -89,8 +90,14 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
 
 def _print_plan(config: ServeConfig, model: ModelConfig) -> None:
     value_bytes = 4 if config.dtype in ("auto", "float32") else 2
-    tokens = config.num_blocks(model, value_bytes) * config.block_size
+    drafting = config.speculative_config
+    draft = None if drafting.model is None else ModelConfig.load(drafting.model)
+    tokens = config.num_blocks(model, value_bytes, draft=draft) * config.block_size
     console.print(f"[bold]{config.path}[/bold] as {config.name!r}, {config.length_limit(model):,} tokens of context")
     console.print(f"cache of {tokens:,} tokens; {config.max_num_seqs} texts at once, {config.max_waiting} more wait")
+    if drafting.method is not None:
+        source = f"{drafting.method}{f' {drafting.model}' if drafting.model else ''}"
+        most, texts = drafting.num_speculative_tokens, drafting.largest_batch
+        console.print(f"drafts by {source}, at most {most} tokens each, while at most {texts} texts share a pass")
     console.print(f"http://{config.host}:{config.port}/v1   health: /health   metrics: /metrics")
     console.print(f"talk to it in a browser: http://{config.host}:{config.port}/")

@@ -11,6 +11,7 @@ from axk1.core.config import require
 from axk1.core.errors import AXK1Error
 from axk1.engine.llm_engine import LLMEngine, SequenceOutput
 from axk1.engine.sampling_params import SamplingParams
+from axk1.engine.sequence import Sequence
 
 _log = logging.getLogger(__name__)
 
@@ -45,10 +46,16 @@ class Stream:
     """The outputs of some prompts as they are written: ``async for prompt, output in stream``.
 
     Whoever opens a stream closes it, which ends what is still being written; ``async with`` does.
+
+    Attributes:
+        request_ids: the engine's name of each prompt.
+        remaining: texts that have not ended.
+        sequences: all texts that the engine has begun to look at, ended or not.
     """
 
     def __init__(self, engine: "AsyncEngine", request_ids: list[str], sequences: int) -> None:
         self._engine, self.request_ids, self.remaining = engine, request_ids, sequences
+        self.sequences: list[Sequence] = []
         self.queue: asyncio.Queue[Output | Exception] = asyncio.Queue()
 
     async def __aenter__(self) -> "Stream":
@@ -147,7 +154,7 @@ class AsyncEngine:
         self._open[stream] = None
         self._streams |= {name: (stream, place) for place, name in enumerate(names)}
         for name, prompt in zip(names, prompts, strict=True):
-            self._tell(lambda name=name, prompt=prompt: self.engine.add_request(name, prompt, params))
+            self._tell(lambda name=name, prompt=prompt: self._add(stream, name, prompt, params))
         return stream
 
     def forget(self, stream: Stream) -> None:
@@ -166,6 +173,9 @@ class AsyncEngine:
         if busy + texts > most:
             rounds = math.ceil((busy + texts - most) / self.engine.config.max_num_seqs)
             raise QueueFull(f"{busy} texts are being written or wait, of {most} at most", retry_after=max(1, rounds))
+
+    def _add(self, stream: Stream, name: str, prompt: list[int], params: SamplingParams) -> None:
+        stream.sequences += self.engine.add_request(name, prompt, params)
 
     def _tell(self, command: Callable[[], object]) -> None:
         with self._wake:

@@ -6,15 +6,13 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import Request
-from starlette.responses import Response
-
-from axk1.engine.async_engine import Output, Stream
+from axk1.engine.async_engine import AsyncEngine, Output, Stream
 from axk1.engine.sequence import Sequence
 from axk1.serve.logprobs import chat_logprobs, prompt_logprobs
 from axk1.serve.protocol import ChatRequest
 from axk1.serve.reasoning import START, ReasoningSplitter
-from axk1.serve.service import EventStream, ModelService, answer, usage
+from axk1.serve.usage import usage
+from axk1.tokenizer.tokenizer import Tokenizer
 
 
 class _Choice:
@@ -40,29 +38,41 @@ class _Choice:
         return {name: text for name, text in delta.items() if text}
 
 
-class _Chat:
-    """One request from its messages to its answer."""
+class ChatReply:
+    """A ``Reply`` to one conversation. Make one with ``ChatReply.open``."""
 
-    def __init__(self, service: ModelService, asked: ChatRequest, prompt: list[int], stream: Stream) -> None:
-        self._service, self._asked, self._stream = service, asked, stream
-        opened = service.tokenizer.decode(prompt[-8:]).rstrip().endswith(START)
+    def __init__(self, tokenizer: Tokenizer, name: str, asked: ChatRequest, prompt: list[int], stream: Stream) -> None:
+        self._tokenizer, self._asked, self._stream = tokenizer, asked, stream
+        self.headers: dict[str, str] = {}
+        opened = tokenizer.decode(prompt[-8:]).rstrip().endswith(START)
         self._choices = [_Choice(thinking=opened) for _ in range(asked.n)]
-        self._frame = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": service.name}
+        self._frame = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": name}
+
+    @classmethod
+    async def open(cls, engine: AsyncEngine, name: str, asked: ChatRequest) -> "ChatReply":
+        """Queues a request under the model's name; raises what ``errors`` puts into OpenAI's form."""
+        params, tokenizer = asked.sampling_params(), engine.engine.tokenizer
+        prompt = (
+            await asyncio.to_thread(  # long conversations take a while, and the event loop must not wait
+                tokenizer.encode_chat,
+                asked.messages,
+                enable_thinking=asked.chat_template_kwargs.enable_thinking,
+                add_generation_prompt=True,
+            )
+        ).ids
+        return cls(tokenizer, name, asked, prompt, engine.submit([prompt], params))
 
     async def whole(self) -> dict[str, Any]:
-        """The answer in one piece."""
-        async with self._stream:
-            async for output in self._stream:
-                self._choices[output.output.sequence.index].add(output)
-        body = {**self._frame, "object": "chat.completion", "usage": self._usage()}
+        async for output in self._stream:
+            self._choices[output.output.sequence.index].add(output)
+        body = {**self._frame, "object": "chat.completion", "usage": self.usage()}
         body["choices"] = [self._finished(index, choice) for index, choice in enumerate(self._choices)]
         if self._asked.prompt_logprobs is not None:
             scored = self._choices[0].sequence.prompt_logprobs
-            body["prompt_logprobs"] = prompt_logprobs(self._service.tokenizer, scored)
+            body["prompt_logprobs"] = prompt_logprobs(self._tokenizer, scored)
         return body
 
     async def chunks(self) -> AsyncIterator[dict[str, Any]]:
-        """The answer as it is written."""
         for index in range(self._asked.n):
             yield self._chunk([self._part(index, {"role": "assistant", "content": ""}, None, None)])
         async for output in self._stream:
@@ -73,10 +83,13 @@ class _Chat:
             if delta or reason or (logprobs and logprobs["content"]):
                 yield self._chunk([self._part(index, delta, logprobs, reason)])
         if self._asked.include_usage:
-            yield {**self._chunk([]), "usage": self._usage()}
+            yield {**self._chunk([]), "usage": self.usage()}
+
+    def usage(self) -> dict[str, Any]:
+        reasoning = sum(choice.reasoning_tokens for choice in self._choices)
+        return usage(self._stream.sequences, reasoning_tokens=reasoning)
 
     def close(self) -> None:
-        """Ends what is still being written."""
         self._stream.close()
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
@@ -101,24 +114,4 @@ class _Chat:
         }
 
     def _logprobs(self, found: list[Any]) -> dict[str, Any] | None:
-        return {"content": chat_logprobs(self._service.tokenizer, found)} if self._asked.logprobs else None
-
-    def _usage(self) -> dict[str, Any]:
-        reasoning = sum(choice.reasoning_tokens for choice in self._choices)
-        return usage([choice.sequence for choice in self._choices], reasoning_tokens=reasoning)
-
-
-async def create_chat_completion(service: ModelService, asked: ChatRequest, request: Request) -> Response:
-    """Answers one request; raises what ``errors`` puts into OpenAI's form."""
-    service.require_model(asked.model)
-    params = asked.sampling_params()
-    prompt = (
-        await asyncio.to_thread(  # long conversations take a while, and the event loop must not wait
-            service.tokenizer.encode_chat,
-            asked.messages,
-            enable_thinking=asked.chat_template_kwargs.enable_thinking,
-            add_generation_prompt=True,
-        )
-    ).ids
-    chat = _Chat(service, asked, prompt, service.submit([prompt], params))
-    return EventStream(chat.chunks(), chat.close) if asked.stream else await answer(request, chat.whole())
+        return {"content": chat_logprobs(self._tokenizer, found)} if self._asked.logprobs else None

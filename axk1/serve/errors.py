@@ -10,7 +10,7 @@
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -78,6 +78,14 @@ def as_api_error(error: Exception) -> ApiError:
         return ApiError(str(error.detail), status=error.status_code, headers=error.headers)
     _log.error("a request failed", exc_info=error)
     return ApiError("the server failed; its log says why", status=500)
+
+
+def no_such_model(name: str, known: Iterable[str]) -> ApiError:
+    """The answer to a request that names a model which is not here."""
+    there = ", ".join(map(repr, known))
+    return ApiError(
+        f"the model {name!r} does not exist; there is {there}", status=404, param="model", code="model_not_found"
+    )
 
 
 def install(app: FastAPI) -> None:

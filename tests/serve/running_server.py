@@ -14,7 +14,7 @@ from axk1.engine.config import EngineConfig
 from axk1.engine.llm import LLM
 from axk1.engine.llm_engine import LLMEngine
 from axk1.model.transformer import Transformer
-from axk1.serve.service import ModelService
+from axk1.serve.engine_service import EngineService
 from axk1.tokenizer.tokenizer import Tokenizer
 
 
@@ -23,7 +23,7 @@ class Running:
     """A server and what it runs."""
 
     url: str
-    service: ModelService
+    service: EngineService
     llm: LLM
     """The same model for answers to compare with."""
 
@@ -43,7 +43,7 @@ class Running:
 
 def start(network: Transformer, tokenizer: Tokenizer, *, max_waiting: int = 256, **options) -> Iterator[Running]:
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
-    service = ModelService(engine, "tiny", max_waiting=max_waiting)
+    service = EngineService(engine, "tiny", max_waiting=max_waiting)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -1,6 +1,7 @@
 """Quantisation of a whole network: every matrix but the routers' is replaced, in place, by a packed one."""
 
 import mmap
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,19 @@ def quantise(model: Transformer, kind: WeightKind) -> Transformer:
     model.float()
     place_in_huge_pages(model)
     return model.eval().requires_grad_(False)
+
+
+def with_weights(model: Transformer, weights: WeightKind | Literal["auto"]) -> Transformer:
+    """The network with matrices of the number format that a config asks for; ``auto`` leaves them as they are.
+
+    Raises:
+        ConfigError: it is quantised to another format already, from which nothing can be won back.
+    """
+    kind = quantised_kind(model)
+    if weights == "auto" or kind == weights:
+        return model
+    require(kind is None, "weights", weights, f"auto or {kind}, which is how the model is stored")
+    return quantise(model, weights)
 
 
 def quantised_kind(model: Transformer) -> WeightKind | None:

@@ -30,7 +30,7 @@ class Decoder:
         """Args: model: a quantised network, whose tensors stay where they are; cache: its paged cache."""
         self._kept = (model, cache)  # the kernel holds pointers into both
         self._hidden, self._kernel = model.config.hidden_size, kernel()
-        layers = [_layer(block, entries) for block, entries in zip(model.layers, cache.layers, strict=True)]
+        layers = [_layer(block, entries) for block, entries in zip(model.layers, cache.layers, strict=False)]
         self._layers = (Layer * len(layers))(*layers)
         self._network = _network(model, cache, self._layers)
 
@@ -45,12 +45,12 @@ class Decoder:
         positions: list[int] = []
         starts: list[int] = []
         tables: list[int] = []
-        for sequence, count in scheduled:
-            start = sequence.num_computed_tokens
-            tokens += sequence.token_ids[start : start + count]
-            positions += range(start, start + count)
-            starts += [len(tables)] * count
-            tables += sequence.block_table
+        for part in scheduled:
+            start = part.sequence.num_computed_tokens
+            tokens += part.token_ids
+            positions += range(start, start + part.num_tokens)
+            starts += [len(tables)] * part.num_tokens
+            tables += part.sequence.block_table
         states = torch.empty(len(tokens), self._hidden)
         numbers = [(Long * len(each))(*each) for each in (tokens, positions, starts, tables)]
         rows = Pass(len(tokens), *(ctypes.addressof(each) for each in numbers), states.data_ptr())

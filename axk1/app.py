@@ -15,7 +15,7 @@ from axk1.core.config import require
 from axk1.core.progress import console
 from axk1.engine.config import EngineConfig
 from axk1.engine.llm_engine import LLMEngine
-from axk1.model.checkpoint import load_model
+from axk1.engine.quantised.folder import is_quantised, open_model
 from axk1.model.config import ModelConfig
 from axk1.serve import errors
 from axk1.serve.engine_service import EngineService
@@ -80,7 +80,7 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     if dry_run:
         return
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
-    model = load_model(config.path, device=config.device, dtype=dtype)
+    model = open_model(config.path, device=config.device, dtype=dtype, weights=config.weights)
     engine = LLMEngine(model, Tokenizer.load(config.path), config)
     app = create_app(EngineService(engine, config.name, max_waiting=config.max_waiting))
     uvicorn.run(
@@ -89,7 +89,8 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
 
 
 def _print_plan(config: ServeConfig, model: ModelConfig) -> None:
-    value_bytes = 4 if config.dtype in ("auto", "float32") else 2
+    quantised = config.weights != "auto" or is_quantised(model)
+    value_bytes = 4 if quantised or config.dtype in ("auto", "float32") else 2
     drafting = config.speculative_config
     draft = None if drafting.model is None else ModelConfig.load(drafting.model)
     tokens = config.num_blocks(model, value_bytes, draft=draft) * config.block_size

@@ -31,7 +31,7 @@ def quantise(model: Transformer, kind: WeightKind) -> Transformer:
         ConfigError: it is on another device.
     """
     device = model.norm.weight.device.type
-    require(device == "cpu", "weights", kind, f"on a CPU only, and the model is on {device!r}: take auto there")
+    require(device in ("cpu", "meta"), "weights", kind, f"on a CPU only, and the model is on {device!r}: take auto there")
     tied = model.lm_head.weight is model.embed_tokens.weight
     embedding = PackedWeight(pack(model.embed_tokens.weight, kind))
     model.embed_tokens = QuantizedEmbedding(embedding)
@@ -72,7 +72,7 @@ def place_in_huge_pages(model: nn.Module) -> None:
     """
     weights = [module for module in model.modules() if isinstance(module, PackedWeight)]
     sizes = [(-(-t.nbytes // _ALIGNMENT) * _ALIGNMENT) for w in weights for t in (w.data, w.scales)]
-    if not sum(sizes):
+    if not weights or weights[0].data.is_meta:
         return
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     memory = mmap.mmap(-1, sum(sizes) + _HUGE_PAGE, **private)  # shared memory gets no huge pages

@@ -48,7 +48,7 @@ class QuantizedLinear(nn.Module):
         super().__init__()
         self.packed = packed
         _, self.out_features, self.in_features = packed.shape
-        self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().float())
 
     @property
     def weight(self) -> Tensor:
@@ -90,7 +90,7 @@ class QuantizedEmbedding(nn.Module):
         if compiled is None:
             return F.embedding(ids, self.weight)
         numbers = ids.flatten().contiguous()
-        assert len(numbers) == 0 or (0 <= numbers.min() and numbers.max() < vocabulary), "a token id is out of range"
+        assert not ((numbers < 0) | (numbers >= vocabulary)).any(), "a token id is out of range"
         out = torch.empty(len(numbers), hidden)
         matrix = ctypes.byref(self.packed.structure())
         compiled.axk1_rows(matrix, numbers.data_ptr(), len(numbers), out.data_ptr())

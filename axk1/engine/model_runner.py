@@ -103,7 +103,8 @@ class ModelRunner:
         """
         done, states = [], []
         for short, parts in itertools.groupby(scheduled, self._decodes):
-            done += (ordered := list(parts) if short else order(list(parts)))
+            ordered = order(list(parts))
+            done += ordered
             states.append(self._decoder.forward(ordered) if short else self._through_modules(ordered))
         return done, states[0] if len(states) == 1 else torch.cat(states)
 

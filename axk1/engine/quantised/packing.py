@@ -1,8 +1,10 @@
 """``PackedMatrix``: a matrix in 16, 8 or 4 bits, laid out for the kernel, and its products in plain torch.
 
 Weights are symmetric within groups of ``GROUP`` columns with a bfloat16 scale each: int8 takes 8.5, int4 4.5 bits a
-weight. The layout is explained in ``products.h``. For int8 and int4 the activations are rounded to 8 bits as well, each
-row by itself in the same groups, as llama.cpp does; the plain products do it too, so both give the same numbers.
+weight. Groups of 64 would save 0.25 bits; SmolLM2-135M, of perplexity 30.1, then has 49.1 instead of 40.4 with all of
+its matrices in int4. The layout is explained in ``products.h``. For int8 and int4 the activations are rounded to 8 bits
+as well, each row by itself in the same groups, as llama.cpp does, which moves that perplexity by less than 0.5 %; the
+plain products do it too, so both give the same numbers.
 
 Shapes: B banks, P panels of 16 rows, G groups of columns, M rows of activations.
 """

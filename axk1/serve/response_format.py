@@ -106,7 +106,10 @@ async def compiled(engine: AsyncEngine, params: SamplingParams, asked: WithForma
         return await engine.compile(params)
     except GrammarError as error:
         field, reason = error.field, error.reason
-    for name, part in asked.parts():  # of several that were put together, the first that cannot be used alone
+    parts = asked.parts()
+    if len(parts) == 1:
+        field = parts[0][0]
+    for name, part in parts if len(parts) > 1 else ():  # were put together: which cannot be used alone?
         try:
             await engine.compile(SamplingParams(structured_outputs=part))
         except GrammarError as error:

@@ -7,7 +7,8 @@ hold the marks themselves. What comes out in total does not depend on how the te
 - Text outside of calls is content. One line break before a call, and white space between and after calls, belong to
   their form, and so does white space where calls are all there is.
 - A call whose name is none of the tools', or whose beginning is no call at all, is content, with its marks.
-- A text that ends within a call leaves that call with the arguments that it has, as at OpenAI.
+- A text that ends within a call leaves that call with the arguments that it has, as at OpenAI; or nothing, where not
+  even its name and the beginning of its arguments are there.
 - Arguments that stop being JSON go on up to ``</tool_call>``, so that nothing is lost and the client can see it.
 """
 
@@ -21,6 +22,7 @@ from axk1.engine.detokenizer import begun
 from axk1.tokenizer.special_tokens import TOOL_CALL, TOOL_CALL_END
 
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\\x00-\x1f]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)')
+_BEGUN_HEAD = re.compile(r'\s*(\{\s*("\w*("\s*(:\s*("[^"]*("\s*(,\s*("\w*("\s*:?\s*)?)?)?)?)?)?)?)?)?')
 _CLOSING = {"{": "}", "[": "]"}
 
 
@@ -90,6 +92,9 @@ class ToolCallParser:
         end = text.find(TOOL_CALL_END)
         if end < 0 and not final:
             return "", [], text
+        if end < 0 and _BEGUN_HEAD.fullmatch(text):
+            self._read = self._content
+            return "", [], ""
         whole, rest = (text, "") if end < 0 else (text[:end], text[end + len(TOOL_CALL_END) :])
         return self._other_order(whole, rest, closed=end >= 0)
 

@@ -116,7 +116,11 @@ def test_calls_are_found_with_whatever_arguments(before, asked, data):
         ('<tool_call>["find"]</tool_call>', '<tool_call>["find"]</tool_call>', []),
         ('<tool_call>{"name": ["find"], "arguments": {}}</tool_call>',) * 2 + ([],),
         # cut
-        ('a\n<tool_call>\n{"name": "fi', 'a<tool_call>\n{"name": "fi', []),
+        ('a\n<tool_call>\n{"name": "fi', "a", []),
+        (call("now", "{}") + '\n<tool_call>\n{"name": "find", "arguments": ', "", [("now", "{}")]),
+        ("a <tool_call>", "a ", []),
+        ("a <tool_call> opens a call", "a <tool_call> opens a call", []),
+        ('<tool_call>{"name": "shout", "arguments": {"q', '<tool_call>{"name": "shout", "arguments": {"q', []),
         ('<tool_call>\n{"name": "find", "arguments": {"q": "b', "", [("find", '{"q": "b')]),
         # arguments that stop being JSON
         (call("find", '{"q": "a\nb"}') + "c", "c", [("find", '{"q": "a\nb"}}\n')]),

@@ -38,7 +38,7 @@ class Browser:
     def open(self, url: str) -> None:
         """Opens a page and waits until its scripts have run."""
         self.send("Page.navigate", {"url": url})
-        self.until("document.readyState === 'complete' && document.getElementById('model')?.textContent")
+        self.until("document.readyState === 'complete' && document.getElementById('message')?.placeholder")
 
     def run(self, code: str):
         """The value of an expression, with promises waited for."""
@@ -54,10 +54,10 @@ class Browser:
             assert time.monotonic() < end, f"{condition} did not come true"
             time.sleep(0.02)
 
-    def press(self, key: str, *, shift: bool = False) -> None:
-        """Presses a key where the cursor is."""
-        code = {"Enter": 13, "Escape": 27, "Tab": 9, " ": 32}[key]
-        text = {"Enter": "\r", " ": " "}.get(key, "")
+    def press(self, key: str, *, shift: bool = False, composing: bool = False) -> None:
+        """Presses a key where the cursor is; composing: an input method takes it, so that it writes nothing."""
+        code = {"Enter": 13, "Escape": 27, "Tab": 9, " ": 32, "Process": 229}[key]
+        text = "" if composing else {"Enter": "\r", " ": " "}.get(key, "")
         pressed = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 8 * shift}
         self.send("Input.dispatchKeyEvent", {"type": "keyDown", "text": text, **pressed})
         self.send("Input.dispatchKeyEvent", {"type": "keyUp", **pressed})

@@ -26,7 +26,7 @@ async function answer() {
   try {
     message.note = await write(messages, message, painter.ask, mine.signal);
   } catch (error) {
-    message.note = noteOf(error);
+    message.note = noteOf(error, message.content + message.reasoning);
   }
   painter.stop();
   delete message.waits;
@@ -84,9 +84,10 @@ function second(signal) {
   });
 }
 
-function noteOf(error) {
+// The sentence below an answer that has failed. begun: the text that had come.
+function noteOf(error, begun) {
   if (error.name === "AbortError") return { kind: "stopped" };
-  if (error instanceof TypeError) return { kind: "unreachable" }; // fetch's way to say so
+  if (error instanceof TypeError) return { kind: begun ? "lost" : "unreachable" }; // fetch's way to say so
   if (error.status === 401) return { kind: "keyWanted" };
   if (error.code === "context_length_exceeded") return { kind: "tooLong" };
   return { kind: "failed", values: [error.message] };
@@ -245,7 +246,11 @@ find("settings").addEventListener("click", () => openSettings({
 find("models").addEventListener("change", () => { settings.model = find("models").value; });
 find("think").checked = settings.think === "yes";
 find("think").addEventListener("change", () => { settings.think = find("think").checked ? "yes" : ""; });
-addEventListener("pagehide", () => { if (running) save(chat); });
+addEventListener("pagehide", () => {
+  if (!running) return;
+  running.abort();
+  save(chat);
+});
 
 speak(settings.language);
 open(chat);

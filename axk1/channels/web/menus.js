@@ -25,7 +25,7 @@ export function openSettings({ wanted = false, changed, closed }) {
     closed(settings.key !== before);
   };
   dialog.showModal();
-  if (wanted) find("key").focus();
+  (wanted ? find("key") : dialog.querySelector("input:checked")).focus();
 }
 
 function choose(name, value, act) {

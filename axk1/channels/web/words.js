@@ -1,5 +1,5 @@
 // Every word of the page, in both languages.
-const WORDS = {
+export const WORDS = {
   en: {
     newChat: "New chat", chats: "Chats", settings: "Settings", done: "Done", remove: "Delete", removeAll: "Delete all chats",
     noChats: "No chats yet.", untitled: "New chat", language: "Language", colours: "Colours", system: "System",

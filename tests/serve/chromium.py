@@ -66,10 +66,13 @@ class Browser:
         """Writes where the cursor is."""
         self.send("Input.insertText", {"text": text})
 
-    def picture(self, path: Path, *, width: int, height: int, scale: float = 1, clear: bool = False) -> None:
-        """Writes what the page looks like at a size in CSS pixels as a PNG; clear: without ground."""
-        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
+    def resize(self, width: int, height: int, *, scale: float = 1, phone: bool = False) -> None:
+        """Shows the page at a size in CSS pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": phone}
         self.send("Emulation.setDeviceMetricsOverride", size)
+
+    def picture(self, path: Path, *, clear: bool = False) -> None:
+        """Writes what the page looks like as a PNG; clear: without ground."""
         ground = {"color": {"r": 0, "g": 0, "b": 0, "a": 0}} if clear else {}
         self.send("Emulation.setDefaultBackgroundColorOverride", ground)
         path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", {"format": "png"})["data"]))

@@ -20,11 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "axk1/channels/web"
 PORT = 8931
 URL = f"http://127.0.0.1:{PORT}"
-QUESTIONS = {
-    "en": ["How many legs do 7 ducks have?", "Find the GCD of 16 and 24.", "Count the legs of 2 bees."],
-    "ko": ["개 3마리의 다리는 모두 몇 개인가요?", "12와 18의 최대공약수는?"],
-}
-SIZES = {"en": (900, 660), "ko": (330, 600)}
+QUESTIONS = {"en": "Count the legs of 2 bees.", "ko": "소 5마리의 다리는 모두 몇 개인가요?"}
+SIZES = {"en": (900, 520), "ko": (330, 560)}
 
 
 def main(model: str) -> None:
@@ -55,7 +52,8 @@ def draw_icons(browser: Browser) -> None:
         ("icon-maskable", 512, drawing.replace(' rx="15"', "")),
     ):
         show(browser, f"<style>body{{margin:0}}svg{{width:{size}px;display:block}}</style>{source}")
-        browser.picture(WEB / f"{name}.png", width=size, height=size, clear=True)
+        browser.resize(size, size)
+        browser.picture(WEB / f"{name}.png", clear=True)
 
 
 def wait_for_server(server: subprocess.Popen) -> None:
@@ -70,23 +68,22 @@ def wait_for_server(server: subprocess.Popen) -> None:
 
 
 def talk(browser: Browser, folder: Path, language: str, theme: str) -> Path:
-    """One conversation, whose last answer is being written as the picture is taken."""
+    """A question in one language and what the model answers."""
     browser.open(URL)
     settings = f"localStorage['setting.language'] = {language!r}, localStorage['setting.theme'] = {theme!r}"
     browser.run(f"localStorage.clear(), sessionStorage.clear(), {settings}, localStorage['setting.think'] = 'yes'")
     browser.open(URL)
     width, height = SIZES[language]
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.send("Emulation.setDeviceMetricsOverride", size)
+    browser.resize(width, height, scale=1.5, phone=width < 600)
+    browser.send("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]})
     browser.until("document.getElementById('model').textContent")
-    for question in QUESTIONS[language]:
-        browser.run("document.getElementById('message').focus()")
-        browser.type(question)
-        browser.press("Enter")
-        browser.until("!document.body.classList.contains('busy') && document.querySelector('article')")
+    browser.run("document.getElementById('message').focus()")
+    browser.type(QUESTIONS[language])
+    browser.run("document.getElementById('send').click()")
+    browser.until("!document.body.classList.contains('busy') && document.querySelector('article')")
     browser.run("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
-    browser.run("document.activeElement.blur(), document.getElementById('page').scrollTo(0, 1e6)")
-    browser.picture(folder / f"{language}.png", width=width, height=height, scale=1.5)
+    browser.run("document.activeElement.blur()")
+    browser.picture(folder / f"{language}.png")
     return folder / f"{language}.png"
 
 
@@ -100,7 +97,8 @@ def join(browser: Browser, parts: list[Path]) -> None:
     style = """body { margin: 0; height: 100vh; display: flex; gap: 36px; align-items: center; justify-content: center;
       background: #d9d5cb } img { border-radius: 18px; box-shadow: 0 10px 40px rgb(40 34 20 / 25%) }"""
     show(browser, f"<style>{style}</style>{images}")
-    browser.picture(ROOT / "docs/chat.png", width=1360, height=740, scale=1.2)
+    browser.resize(1360, 640, scale=1.2)
+    browser.picture(ROOT / "docs/chat.png")
 
 
 def show(browser: Browser, html: str) -> None:

@@ -116,8 +116,7 @@ def test_nothing_sticks_out_at_any_width(server, browser, width):
     messages = [{"role": "user", "content": "c" * 300}, {"role": "assistant", "content": long, "reasoning": "d" * 300}]
     chat = json.dumps(json.dumps({"id": "kept", "time": 1, "messages": messages}))
     browser.run(f"localStorage.setItem('chat.kept', {chat}), sessionStorage.setItem('chat', 'kept')")
-    size = {"width": width, "height": 600, "deviceScaleFactor": 1, "mobile": False}
-    browser.send("Emulation.setDeviceMetricsOverride", size)
+    browser.resize(width, 600)
     browser.open(server.url)
     browser.run("document.querySelector('.thought').open = true")
     try:

@@ -39,7 +39,7 @@ function answer(box, message) {
   };
 }
 
-const thoughtFor = (seconds) => (seconds === undefined ? word("thoughtAway") : word("thought", seconds));
+const thoughtFor = (seconds) => (seconds ? word("thought", seconds) : word("thoughtBriefly"));
 
 // What is said below an answer: why it ended, and its cost.
 function remarks({ note, usage }) {

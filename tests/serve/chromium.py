@@ -4,6 +4,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -93,6 +94,7 @@ class Browser:
         os.write(self._commands, json.dumps(message).encode() + b"\0")
         while True:
             while b"\0" not in self._held:
+                assert select.select([self._answers], [], [], 60)[0], f"no answer to {method} {params}"
                 part = os.read(self._answers, 1 << 16)
                 assert part, "the browser has gone"
                 self._held += part

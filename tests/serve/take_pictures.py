@@ -90,10 +90,10 @@ def talk(browser: Browser, folder: Path, language: str, theme: str) -> Path:
 def join(browser: Browser, parts: list[Path]) -> None:
     """Both pictures side by side on a calm ground."""
     browser.send("Page.navigate", {"url": "about:blank"})
-    images = "".join(
-        f'<img width="{SIZES[path.stem][0]}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
-        for path in parts
-    )
+    images = ""
+    for path in parts:
+        data = base64.b64encode(path.read_bytes()).decode()
+        images += f'<img width="{SIZES[path.stem][0]}" src="data:image/png;base64,{data}">'
     style = """body { margin: 0; height: 100vh; display: flex; gap: 36px; align-items: center; justify-content: center;
       background: #d9d5cb } img { border-radius: 18px; box-shadow: 0 10px 40px rgb(40 34 20 / 25%) }"""
     show(browser, f"<style>{style}</style>{images}")

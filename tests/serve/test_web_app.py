@@ -54,9 +54,14 @@ def test_both_languages_have_every_word(browser):
     assert all(len(re.findall(rf"\b{name}\b", text)) > 2 for name in words[0]), "every word is used"
 
 
-@pytest.mark.parametrize(("tags", "language", "welcome"), [
-    ("ko-KR,en", "ko", "무엇이 궁금하신가요?"), ("de,ko", "ko", "무엇이 궁금하신가요?"), ("de", "en", "What is on your mind?"),
-])
+@pytest.mark.parametrize(
+    ("tags", "language", "welcome"),
+    [
+        ("ko-KR,en", "ko", "무엇이 궁금하신가요?"),
+        ("de,ko", "ko", "무엇이 궁금하신가요?"),
+        ("de", "en", "What is on your mind?"),
+    ],
+)
 def test_the_browser_says_the_language_and_the_reader_changes_it(visit, server, tags, language, welcome):
     browser = visit(server.url)
     agent = browser.run("navigator.userAgent")
@@ -100,7 +105,9 @@ def test_the_system_says_the_colours_and_the_reader_changes_them(visit, server, 
     ground = "getComputedStyle(document.body).backgroundColor"
     browser.send("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
     before = browser.run(ground)
-    assert (before < "rgb(1") is (scheme == "light") or before == ("rgb(250, 249, 246)" if scheme == "light" else "rgb(23, 25, 28)")
+    assert (before < "rgb(1") is (scheme == "light") or before == (
+        "rgb(250, 249, 246)" if scheme == "light" else "rgb(23, 25, 28)"
+    )
     assert min(browser.run(CONTRASTS)) >= 4.5
     other = "dark" if scheme == "light" else "light"
     browser.run(f"document.getElementById('settings').click(), document.querySelector('[value={other}]').click()")
@@ -112,7 +119,16 @@ def test_the_system_says_the_colours_and_the_reader_changes_them(visit, server, 
 
 @pytest.mark.parametrize("width", [320, 768, 1920])
 def test_nothing_sticks_out_at_any_width(server, browser, width):
-    long = "a" * 300 + "\n\n| " + " | ".join("wide" * 5 for _ in range(9)) + " |" + "\n|" + "--|" * 9 + "\n\n```\n" + "b" * 300
+    long = (
+        "a" * 300
+        + "\n\n| "
+        + " | ".join("wide" * 5 for _ in range(9))
+        + " |"
+        + "\n|"
+        + "--|" * 9
+        + "\n\n```\n"
+        + "b" * 300
+    )
     messages = [{"role": "user", "content": "c" * 300}, {"role": "assistant", "content": long, "reasoning": "d" * 300}]
     chat = json.dumps(json.dumps({"id": "kept", "time": 1, "messages": messages}))
     browser.run(f"localStorage.setItem('chat.kept', {chat}), sessionStorage.setItem('chat', 'kept')")
@@ -121,8 +137,9 @@ def test_nothing_sticks_out_at_any_width(server, browser, width):
     browser.run("document.querySelector('.thought').open = true")
     try:
         assert browser.run("document.querySelectorAll('article').length") == 2
-        assert browser.run("[document.documentElement, document.getElementById('page')].every("
-                           "(e) => e.scrollWidth <= e.clientWidth)")
+        assert browser.run(
+            "[document.documentElement, document.getElementById('page')].every((e) => e.scrollWidth <= e.clientWidth)"
+        )
     finally:
         browser.send("Emulation.clearDeviceMetricsOverride")
 
@@ -150,7 +167,9 @@ def test_it_opens_without_its_server_and_keeps_no_answer_of_the_api(network, tok
         browser.until("navigator.serviceWorker.controller")
         browser.open(server.url)  # through the worker now
         browser.until("document.getElementById('model').textContent === 'tiny'")
-        kept = browser.run("caches.open('page').then((c) => c.keys()).then((k) => k.map((r) => new URL(r.url).pathname))")
+        kept = browser.run(
+            "caches.open('page').then((c) => c.keys()).then((k) => k.map((r) => new URL(r.url).pathname))"
+        )
         assert set(kept) == ROUTES - {"/web/worker.js"}
         messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "**b**", "reasoning": ""}]
         chat = json.dumps(json.dumps({"id": "kept", "time": 1, "messages": messages}))
@@ -159,4 +178,7 @@ def test_it_opens_without_its_server_and_keeps_no_answer_of_the_api(network, tok
         httpx.get(server.url)
     browser.open(server.url)
     assert browser.run("document.querySelector('article strong').textContent") == "b"
-    assert browser.run("document.fonts.ready.then(() => getComputedStyle(document.getElementById('form')).position)") == "relative"
+    assert (
+        browser.run("document.fonts.ready.then(() => getComputedStyle(document.getElementById('form')).position)")
+        == "relative"
+    )

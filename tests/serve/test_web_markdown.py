@@ -20,10 +20,11 @@ DRAW = """(async (texts) => {
 })(%s)"""
 TREE = "box.innerHTML"
 ALLOWED = {
-    **dict.fromkeys("div p h2 h3 h4 h5 h6 blockquote hr br strong em del ul table thead tbody tr span".split(), set()),
+    **{f"h{level}": set() for level in range(2, 7)},
+    **{name: set() for name in ("p", "blockquote", "hr", "br", "strong", "em", "del", "ul", "span")},
+    **{name: set() for name in ("table", "thead", "tbody", "tr", "code")},
     "a": {"href", "target", "rel", "title"},
     "button": {"type", "data-word"},
-    "code": set(),
     "pre": {"tabindex"},
     "div": {"tabindex"},
     "ol": {"start"},
@@ -55,9 +56,32 @@ ATTACKS = [
     "<base href='http://127.0.0.1:9/'>",
     "<form action='http://127.0.0.1:9/'><input name=q></form>",
     "&lt;script&gt;window.hit=1&lt;/script&gt;",
-    "<!-- --><math><mtext></form><form><mglyph><svg><mtext><textarea><path id='</textarea><img onerror=window.hit=1 src=1>'>",
+    "<math><mtext></form><form><mglyph><svg><mtext><textarea><path id='</textarea><img onerror=window.hit=1 src=1>'>",
 ]
-FRAGMENTS = [*ATTACKS, "**", "*", "_", "`", "~~", "\n", "\n\n", "> ", "- ", "1. ", "# ", "[", "](", ")", "<", ">", "&", "\\", "한글", "|", "---\n"]
+FRAGMENTS = [
+    *ATTACKS,
+    "**",
+    "*",
+    "_",
+    "`",
+    "~~",
+    "\n",
+    "\n\n",
+    "> ",
+    "- ",
+    "1. ",
+    "# ",
+    "[",
+    "](",
+    ")",
+    "<",
+    ">",
+    "&",
+    "\\",
+    "한글",
+    "|",
+    "---\n",
+]
 
 
 class Elements(HTMLParser):
@@ -156,7 +180,9 @@ def test_it_reads_as_another_parser_of_commonmark_does(opened):
     found = [(tag, attributes.get("href")) for tag, attributes in ours.found if tag not in ("div", "span", "button")]
     assert found == expected
     assert "".join(ours.text.split()).replace("pythonCopy", "") == "".join(reference.text.split())
-    aligned = [attributes.get("style", "").replace(" ", "").strip(";") for tag, attributes in ours.found if tag in ("th", "td")]
+    aligned = [
+        attributes.get("style", "").replace(" ", "").strip(";") for tag, attributes in ours.found if tag in ("th", "td")
+    ]
     assert aligned == [attributes.get("style", "") for tag, attributes in reference.found if tag in ("th", "td")]
 
 
@@ -176,7 +202,12 @@ def test_blocks_that_are_done_are_left_alone_while_more_arrives(opened):
 
 @pytest.mark.parametrize(
     ("text", "bold"),
-    [("**'국회법'**에 따라", ["'국회법'"]), ("**예산(안)**은 **a**", ["예산(안)", "a"]), ("2 ** 3 ** 4", []), ("`**a)**는`", [])],
+    [
+        ("**'국회법'**에 따라", ["'국회법'"]),
+        ("**예산(안)**은 **a**", ["예산(안)", "a"]),
+        ("2 ** 3 ** 4", []),
+        ("`**a)**는`", []),
+    ],
 )
 def test_bold_ends_before_a_korean_particle(opened, text, bold):
     assert draw(opened, text, give="[...box.querySelectorAll('strong')].map((e) => e.textContent)") == bold

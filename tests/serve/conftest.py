@@ -1,9 +1,10 @@
 """A tiny random model of latent attention behind a real server."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from chromium import PROGRAM, Browser
 from running_server import Running, start
 
 from axk1.model.config import ModelConfig
@@ -43,3 +44,30 @@ def server(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
 def narrow(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
     """A server that writes one text and lets one wait."""
     yield from start(network, tokenizer, max_num_seqs=1, max_waiting=1)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory) -> Iterator[Browser]:
+    if PROGRAM is None:
+        pytest.skip("the chat page is tested in Chromium, and there is none on this machine: apt-get install chromium")
+    opened = Browser(str(tmp_path_factory.mktemp("profile")), "--lang=en-US")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Callable[[str], Browser]:
+    """Opens the page of a server as a new visitor sees it."""
+
+    def open_as_new(url: str) -> Browser:
+        chromium.open(url)
+        chromium.run("localStorage.clear(), sessionStorage.clear()")
+        chromium.open(url)
+        return chromium
+
+    return open_as_new
+
+
+@pytest.fixture
+def browser(visit, server: Running) -> Browser:
+    return visit(server.url)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import openai
 import uvicorn
+from starlette.types import ASGIApp
 
 from axk1.app import create_app
 from axk1.engine.config import EngineConfig
@@ -41,13 +42,21 @@ class Running:
         return not engine.has_unfinished_requests() and engine.blocks.num_free_blocks == engine.blocks.num_blocks
 
 
-def start(network: Transformer, tokenizer: Tokenizer, *, max_waiting: int = 256, **options) -> Iterator[Running]:
+def start(
+    network: Transformer,
+    tokenizer: Tokenizer,
+    *,
+    max_waiting: int = 256,
+    before: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    **options,
+) -> Iterator[Running]:
+    """A server, for as long as the iterator is open. Args: before: puts something in front of the application."""
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
     service = EngineService(engine, "tiny", max_waiting=max_waiting)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(before(create_app(service)), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

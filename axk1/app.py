@@ -18,6 +18,7 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.serve import errors
+from axk1.serve.database import DEFAULT_URL
 from axk1.serve.engine_service import EngineService
 from axk1.serve.router import router
 from axk1.serve.service import ModelService
@@ -40,6 +41,11 @@ class ServeConfig(EngineConfig):
     """Most texts that wait for a place; more are refused with status 429."""
     drain_seconds: int = 60
     """Seconds that texts being written have to end after SIGTERM or Ctrl-C."""
+    database: str = DEFAULT_URL
+    """Where the server keeps its state: SQLAlchemy's address, such as sqlite:///out/axk1.db or
+    postgresql://user:password@host/name."""
+    keep_responses_days: float = 30
+    """Days after which stored responses of /v1/responses are deleted."""
     device: str = "cpu"
     """Device of the model, such as cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -50,6 +56,7 @@ class ServeConfig(EngineConfig):
         require(0 < self.port < 65536, "port", self.port, "1 to 65535")
         require(self.max_waiting >= 0, "max_waiting", self.max_waiting, "0 or more")
         require(self.drain_seconds >= 0, "drain_seconds", self.drain_seconds, "0 or more")
+        require(self.keep_responses_days > 0, "keep_responses_days", self.keep_responses_days, "more than 0")
 
     @property
     def name(self) -> str:

@@ -27,7 +27,7 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 """Values with which fields that are not supported ask for nothing."""
 
 
-class _Request(BaseModel):
+class RequestBody(BaseModel):
     """Refuses fields that it does not know, by name; null always means that a field was not sent."""
 
     model_config = ConfigDict(extra="allow")
@@ -38,20 +38,20 @@ class _Request(BaseModel):
         return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
-    def _refuse_unsupported(self) -> "_Request":
+    def _refuse_unsupported(self) -> "RequestBody":
         for name, value in (self.model_extra or {}).items():
             if name not in _WITHOUT_EFFECT and not any(value == each for each in _HARMLESS.get(name, ())):
                 raise UnsupportedField(name, ", ".join(map(repr, _HARMLESS.get(name, ()))) or "leaving it out")
         return self
 
 
-class StreamOptions(_Request):
+class StreamOptions(RequestBody):
     """What a stream tells beside the text."""
 
     include_usage: bool = False
 
 
-class _Sampling(_Request):
+class _Sampling(RequestBody):
     """What chat and text completions share; what it means and its defaults are the engine's."""
 
     model: str | None = None
@@ -100,13 +100,13 @@ class _Sampling(_Request):
         )
 
 
-class TemplateOptions(_Request):
+class TemplateOptions(RequestBody):
     """``chat_template_kwargs``: what the chat template is told."""
 
     enable_thinking: bool = True
 
 
-class _Messages(_Request):
+class _Messages(RequestBody):
     messages: list[dict[str, Any]]
     chat_template_kwargs: TemplateOptions = Field(default_factory=TemplateOptions)
 
@@ -160,7 +160,7 @@ class CompletionRequest(_Sampling):
         return self.params(max_tokens=self.max_tokens, logprobs=self.logprobs, prompt_logprobs=max(asked, default=None))
 
 
-class TokenizeRequest(_Request):
+class TokenizeRequest(RequestBody):
     """``POST /tokenize`` of a text."""
 
     model: str | None = None
@@ -177,7 +177,7 @@ class TokenizeChatRequest(_Messages):
     return_token_strs: bool = False
 
 
-class DetokenizeRequest(_Request):
+class DetokenizeRequest(RequestBody):
     """``POST /detokenize``."""
 
     model: str | None = None

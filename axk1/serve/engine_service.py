@@ -33,8 +33,6 @@ class EngineService:
         tokenizer: its tokenizer.
     """
 
-    takes_images = False
-
     def __init__(self, engine: LLMEngine, name: str, *, max_waiting: int = 256) -> None:
         """Args: max_waiting: most texts that wait; more are refused."""
         self.name, self.tokenizer, self._created = name, engine.tokenizer, int(time.time())

@@ -33,9 +33,6 @@ class Reply(Protocol):
 class ModelService(Protocol):
     """Some models under their names. What it refuses, it raises as an ApiError or AXK1Error before any work."""
 
-    takes_images: bool
-    """Whether messages may hold images."""
-
     async def start(self) -> None:
         """Begins to take requests, in the event loop of the caller."""
         ...

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from axk1.serve.errors import UnsupportedField
+from axk1.serve.errors import ApiError, UnsupportedField
 from axk1.serve.protocol import Request
 
-_WITHOUT_EFFECT = {"user", "metadata", "safety_identifier", "prompt_cache_key", "service_tier"}
+_WITHOUT_EFFECT = {"user", "metadata", "safety_identifier", "service_tier"}
+_WITHOUT_EFFECT |= {"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
 """Fields that do not change the answer."""
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
@@ -48,5 +49,8 @@ def _refuse_parts(place: str, message: Mapping[str, Any]) -> None:
     content = message.get("content")
     for part in content if isinstance(content, list) else ():
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+        if kind == "image_url":
+            message = f"{place}.content shows an image, and the model cannot see: it reads text only"
+            raise ApiError(message, param=f"{place}.content", code="unsupported_content")
         if kind != "text":
             raise UnsupportedField(f"{place}.content of type {kind!r}", "text")

@@ -147,12 +147,6 @@ def require_calls(items: list[Item]) -> None:
             )
 
 
-def has_image(items: list[Item]) -> bool:
-    """Whether a conversation shows the model something."""
-    parts = [part for item in items for part in (item.get("content") or item.get("output") or ())]
-    return any(isinstance(part, dict) and part.get("type") == "input_image" for part in parts)
-
-
 def messages(items: list[Item], instructions: str | None = None) -> list[dict[str, Any]]:
     """A conversation as chat messages.
 

@@ -8,22 +8,26 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from axk1.serve.errors import UnsupportedField
-from axk1.serve.protocol import RequestBody
+from axk1.serve.protocol import Request
+from axk1.serve.supported import refuse_unsupported
 
 LOGPROBS = "message.output_text.logprobs"
 """``include``: log-probabilities of the text."""
 ENCRYPTED_REASONING = "reasoning.encrypted_content"
 """``include``: reasoning in a form that can be sent back."""
 
+_SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+_SAMPLING += ("seed", "top_k", "min_p", "repetition_penalty")
 
-class Reasoning(RequestBody):
+
+class Reasoning(Request):
     """``reasoning``: whether to think before the answer."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     summary: Literal["auto"] | None = None  # the provider decides: here there are none, the reasoning itself is told
 
 
-class TextFormat(RequestBody):
+class TextFormat(Request):
     """``text.format``: what the answer must look like."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
@@ -58,14 +62,14 @@ class TextFormat(RequestBody):
         return [("description", self.description), ("strict", self.strict)]
 
 
-class Text(RequestBody):
+class Text(Request):
     """``text``: options of the answer's text."""
 
     format: TextFormat = Field(default_factory=TextFormat)
     verbosity: Literal["medium"] | None = None
 
 
-class Tool(RequestBody):
+class Tool(Request):
     """A function that the model may call. Tools that a server runs itself are not there."""
 
     type: Literal["function"]
@@ -92,14 +96,14 @@ class Tool(RequestBody):
         }
 
 
-class NamedTool(RequestBody):
+class NamedTool(Request):
     """A tool by its name."""
 
     type: Literal["function"]
     name: str
 
 
-class AllowedTools(RequestBody):
+class AllowedTools(Request):
     """``tool_choice``: only some of the tools."""
 
     type: Literal["allowed_tools"]
@@ -107,19 +111,25 @@ class AllowedTools(RequestBody):
     mode: Literal["auto", "none", "required"] = "auto"
 
 
-class StreamOptions(RequestBody):
+class StreamOptions(Request):
     """``stream_options``: nothing is padded here, so there is nothing to choose."""
 
     include_obfuscation: Literal[False] = False
 
 
-class _Conversation(RequestBody):
+class _Conversation(Request):
     """What creating and compacting share."""
 
     input: str | list[dict[str, Any]] = Field(default_factory=list)
     previous_response_id: str | None = None
     instructions: str | None = None
     prompt_cache_key: str | None = Field(None, max_length=64)
+
+    @model_validator(mode="after")
+    def _refuse_unsupported(self) -> "_Conversation":
+        for part in (self, *getattr(self, "tools", ())):
+            refuse_unsupported(part)
+        return self
 
 
 class CompactRequest(_Conversation):
@@ -160,6 +170,11 @@ class ResponseRequest(_Conversation):
             raise UnsupportedField("background", "False")
         return value
 
+    seed: int | None = None  # these four are vLLM's additions
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
     @model_validator(mode="after")
     def _check(self) -> "ResponseRequest":
         for key, value in self.metadata.items():
@@ -183,7 +198,7 @@ class ResponseRequest(_Conversation):
     def for_chat(self) -> dict[str, Any]:
         """The fields of a chat request that mean the same, but for its messages."""
         fields: dict[str, Any] = {"model": self.model, "stream": True, "stream_options": {"include_usage": True}}
-        for name in ("temperature", "top_p", "presence_penalty", "frequency_penalty"):
+        for name in _SAMPLING:
             fields[name] = getattr(self, name)
         fields["max_completion_tokens"] = self.max_output_tokens
         fields["response_format"] = self.text.format.for_chat()

@@ -15,7 +15,6 @@ from axk1.serve.responses.events import Event, Writer
 from axk1.serve.responses.items import (
     Item,
     count_turns,
-    has_image,
     messages,
     normalised,
     require_calls,
@@ -108,8 +107,6 @@ class ResponseReply:
         if not given:
             raise ApiError("input is empty", param="input")
         require_calls(conversation)
-        if has_image(conversation) and not service.takes_images:
-            raise ApiError("the model cannot see: it reads text only, no images", param="input", code="image_not_read")
         chat = await _open_fitting(service, caller, asked, conversation)
         seals = ENCRYPTED_REASONING in asked.include
         resource = {**asked.resource(), "model": asked.model or ""}

@@ -10,6 +10,7 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.serve.caller import Caller
 from axk1.serve.chat import ChatReply
 from axk1.serve.completions import CompletionReply
+from axk1.serve.embeddings import EmbeddingReply
 from axk1.serve.errors import ApiError, no_such_model
 from axk1.serve.logprobs import token_text
 from axk1.serve.metrics import Metrics
@@ -17,6 +18,7 @@ from axk1.serve.protocol import (
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
+    EmbeddingRequest,
     ModelRequest,
     TokenizeChatRequest,
     TokenizeRequest,
@@ -64,6 +66,10 @@ class EngineService:
     async def complete(self, asked: CompletionRequest, caller: Caller) -> CompletionReply:
         self._check(asked)
         return await CompletionReply.open(self.engine, self.name, asked)
+
+    async def embed(self, asked: EmbeddingRequest, caller: Caller) -> EmbeddingReply:
+        self._check(asked)
+        return await EmbeddingReply.open(self.engine, self.name, asked)
 
     async def tokenize(self, asked: TokenizeRequest | TokenizeChatRequest) -> dict[str, Any]:
         self._check(asked)

@@ -3,7 +3,7 @@
 Fields that are unknown here are kept: whoever answers does them or refuses them, none leaves them out in silence.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -138,6 +138,15 @@ class CompletionRequest(_Sampling):
         """What the engine is asked for; an echo with log-probabilities needs those of the prompt."""
         asked = [p for p in (self.prompt_logprobs, self.logprobs if self.echo else None) if p is not None]
         return self.params(max_tokens=self.max_tokens, logprobs=self.logprobs, prompt_logprobs=max(asked, default=None))
+
+
+class EmbeddingRequest(ModelRequest):
+    """``POST /v1/embeddings``."""
+
+    input: str | list[int] | list[str] | list[list[int]]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(None, ge=1)
+    pooling: Literal["mean", "last"] = "mean"
 
 
 class TokenizeRequest(ModelRequest):

@@ -17,7 +17,7 @@ ENCRYPTED_REASONING = "reasoning.encrypted_content"
 """``include``: reasoning in a form that can be sent back."""
 
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
-_SAMPLING += ("seed", "top_k", "min_p", "repetition_penalty")
+_SAMPLING += ("seed", "logit_bias", "top_k", "min_p", "repetition_penalty")
 
 
 class Reasoning(Request):
@@ -170,7 +170,8 @@ class ResponseRequest(_Conversation):
             raise UnsupportedField("background", "False")
         return value
 
-    seed: int | None = None  # these four are vLLM's additions
+    seed: int | None = None  # these five are chat's
+    logit_bias: dict[str, float] | None = None
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import openai
 import uvicorn
+from starlette.types import ASGIApp
 
 from axk1.app import create_app
 from axk1.engine.config import EngineConfig
@@ -43,13 +44,20 @@ class Running:
         return not engine.has_unfinished_requests() and engine.blocks.num_free_blocks == engine.blocks.num_blocks
 
 
-def start(network: Transformer, tokenizer: Tokenizer, *, max_waiting: int = 256, **options) -> Iterator[Running]:
+def start(
+    network: Transformer,
+    tokenizer: Tokenizer,
+    *,
+    max_waiting: int = 256,
+    gate: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    **options,
+) -> Iterator[Running]:
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
     service = EngineService(engine, "tiny", max_waiting=max_waiting)
     with socket.socket() as listener, tempfile.TemporaryDirectory() as folder:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        app = create_app(service, open_database(f"sqlite:///{folder}/axk1.db"))
+        app = gate(create_app(service, open_database(f"sqlite:///{folder}/axk1.db")))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from axk1.serve.errors import UnsupportedField
-from axk1.serve.protocol import Request
+from axk1.serve.fields import Request
 from axk1.serve.supported import refuse_unsupported
 
 LOGPROBS = "message.output_text.logprobs"
@@ -127,8 +127,7 @@ class _Conversation(Request):
 
     @model_validator(mode="after")
     def _refuse_unsupported(self) -> "_Conversation":
-        for part in (self, *getattr(self, "tools", ())):
-            refuse_unsupported(part)
+        refuse_unsupported(self)
         return self
 
 

@@ -81,7 +81,7 @@ class CompactReply:
             "model": self._asked.model,
             "messages": [*messages(items, self._asked.instructions), {"role": "user", "content": _PROMPT}],
             "max_completion_tokens": self._most_tokens,
-            "chat_template_kwargs": {"enable_thinking": False},
+            "reasoning_effort": "none",
         }
         try:
             chat = await open_chat(self._service, request, self._caller)

@@ -18,11 +18,11 @@ def router(service: ModelService) -> APIRouter:
 
     @routes.post("/v1/chat/completions")
     async def chat_completions(asked: ChatRequest, request: Request) -> Response:
-        return await respond(request, await service.chat(asked, caller_of(request)), stream=asked.stream)
+        return await respond(request, service.chat(asked, caller_of(request)), stream=asked.stream)
 
     @routes.post("/v1/completions")
     async def completions(asked: CompletionRequest, request: Request) -> Response:
-        return await respond(request, await service.complete(asked, caller_of(request)), stream=asked.stream)
+        return await respond(request, service.complete(asked, caller_of(request)), stream=asked.stream)
 
     @routes.get("/v1/models")
     async def models() -> dict[str, Any]:

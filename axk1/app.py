@@ -136,8 +136,7 @@ def _open_upstreams(config: ServeConfig, _: None, dry_run: bool) -> UpstreamServ
     found = asyncio.run(_looked_at(config))
     for upstream in found:
         models = ", ".join(f"{card['id']!r}" for card in upstream.cards)
-        state = escape(upstream.trouble) if upstream.trouble else f"serves {models}"
-        console.print(f"[bold]{upstream.url}[/bold] {state}")
+        console.print(escape(upstream.trouble or f"{upstream.url} serves {models}"))
     silent = [upstream for upstream in found if upstream.trouble]
     if dry_run:
         if silent:

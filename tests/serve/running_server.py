@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import openai
@@ -15,6 +16,7 @@ from axk1.engine.llm import LLM
 from axk1.engine.llm_engine import LLMEngine
 from axk1.model.transformer import Transformer
 from axk1.serve.engine_service import EngineService
+from axk1.serve.service import ModelService
 from axk1.tokenizer.tokenizer import Tokenizer
 
 
@@ -44,16 +46,22 @@ class Running:
 def start(network: Transformer, tokenizer: Tokenizer, *, max_waiting: int = 256, **options) -> Iterator[Running]:
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
     service = EngineService(engine, "tiny", max_waiting=max_waiting)
+    with listening(service) as url:
+        yield Running(url, service, LLM(network, tokenizer))
+
+
+@contextmanager
+def listening(service: ModelService) -> Iterator[str]:
+    """The address of a service, which runs while the block does."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.01)
-            yield Running(url, service, LLM(network, tokenizer))
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()

@@ -45,7 +45,8 @@ class Upstream:
         self.names: dict[str, str] = {}
         self.cards: list[dict[str, Any]] = []
         self.in_flight = 0
-        self.trouble: str | None = "it has not been asked yet"
+        self.trouble: str | None = f"the upstream {self.url} has not been asked yet"
+        self._asked = False
         self.lost = asyncio.Event()
         self._closing: set[asyncio.Future[None]] = set()
         self._client = httpx.AsyncClient(
@@ -74,9 +75,9 @@ class Upstream:
             trouble = from_transport(self.url, error, begun=False).message
         except (ValueError, KeyError, TypeError):
             trouble = f"the upstream {self.url} does not list its models as OpenAI's API does"
-        if trouble != self.trouble:
-            _log.warning("upstream %s: %s", self.url, trouble or "answers")
-        self.trouble = trouble
+        if self._asked and trouble != self.trouble:
+            _log.warning(trouble or f"the upstream {self.url} answers again")
+        self._asked, self.trouble = True, trouble
 
     async def send(self, path: str, body: dict[str, Any], request_id: str) -> httpx.Response:
         """Posts to ``/v1`` (or beside it, for a path that starts with a slash) and waits for the status.

@@ -49,7 +49,7 @@ def checkpoint(network: Transformer, tokenizer: Tokenizer, tmp_path_factory) -> 
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., subprocess.Popen]]:
     """Starts ``axk1 serve`` with some words and waits until it answers at a port; all are killed at the end."""
     running: list[subprocess.Popen] = []

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """An event that is longer is an error; log-probabilities of a whole vocabulary stay far below."""
-_LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class EventTooLong(ValueError):
@@ -38,17 +38,18 @@ async def event_data(pieces: AsyncIterator[bytes], *, limit: int = MAX_EVENT_BYT
 
 
 async def _lines(pieces: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
-    rest = b""
+    rest = bytearray()
     async for piece in pieces:
+        seen = max(len(rest) - 1, 0)  # the last byte may be a CR that waits for its LF
         rest += piece
         place = 0
-        for match in _LINE.finditer(rest):
-            if match[2] == b"\r" and match.end() == len(rest):
+        for match in _LINE_END.finditer(rest, seen):
+            if match[0] == b"\r" and match.end() == len(rest):
                 break  # the LF of this line end may be in the next piece
-            yield match[1]
+            yield bytes(rest[place : match.start()])
             place = match.end()
-        rest = rest[place:]
+        del rest[:place]
         if len(rest) > limit:
             raise EventTooLong(f"a line is longer than {limit:,} bytes")
     if rest.endswith(b"\r"):
-        yield rest[:-1]
+        yield bytes(rest[:-1])

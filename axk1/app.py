@@ -14,6 +14,7 @@ import tyro
 import uvicorn
 from fastapi import FastAPI
 from rich.markup import escape
+from sqlalchemy import Engine
 
 from axk1.channels.web import page
 from axk1.core.config import require
@@ -24,8 +25,11 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.serve import errors
+from axk1.serve.database import DEFAULT_URL, open_database
 from axk1.serve.engine_service import EngineService
 from axk1.serve.request_id import RequestIds
+from axk1.serve.responses import router as responses
+from axk1.serve.responses.store import ResponseStore
 from axk1.serve.router import router
 from axk1.serve.service import ModelService
 from axk1.serve.upstream.failures import KEY_VARIABLE
@@ -55,6 +59,11 @@ class ServeConfig(EngineConfig):
     """Most texts that wait for a place; more are refused with status 429."""
     drain_seconds: int = 60
     """Seconds that texts being written have to end after SIGTERM or Ctrl-C."""
+    database: str = DEFAULT_URL
+    """Where the server keeps its state: SQLAlchemy's address, such as sqlite:///out/axk1.db or
+    postgresql://user:password@host/name."""
+    keep_responses_days: float = 30
+    """Days since its last use after which a stored response of /v1/responses is deleted."""
     device: str = "cpu"
     """Device of the model, such as cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -70,6 +79,7 @@ class ServeConfig(EngineConfig):
         require(0 < self.port < 65536, "port", self.port, "1 to 65535")
         require(self.max_waiting >= 0, "max_waiting", self.max_waiting, "0 or more")
         require(self.drain_seconds >= 0, "drain_seconds", self.drain_seconds, "0 or more")
+        require(self.keep_responses_days > 0, "keep_responses_days", self.keep_responses_days, "more than 0")
 
     def _check_upstream(self) -> None:
         """Raises ConfigError for a wrong address, and for an option of the engine, since none runs here."""
@@ -84,8 +94,14 @@ class ServeConfig(EngineConfig):
             require(not changed, field.name, value, "leaving it out with --upstream: the engine is elsewhere")
 
 
-def create_app(service: ModelService) -> FastAPI:
-    """The application over some models; its start and its end are the service's."""
+def create_app(service: ModelService, database: Engine, *, keep_responses_days: float = 30) -> FastAPI:
+    """The application over some models; its start and its end are the service's.
+
+    Args:
+        service: who answers.
+        database: where the server keeps its state.
+        keep_responses_days: days after which stored responses are deleted.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -97,6 +113,7 @@ def create_app(service: ModelService) -> FastAPI:
     app.add_middleware(RequestIds)
     errors.install(app)
     app.include_router(router(service))
+    app.include_router(responses.router(service, ResponseStore(database, keep_days=keep_responses_days)))
     app.include_router(page.router())
     return app
 
@@ -108,7 +125,8 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     console.print(f"http://{config.host}:{config.port}/v1   health: /health   metrics: /metrics")
     console.print(f"talk to it in a browser: http://{config.host}:{config.port}/")
     if service is not None:
-        app = create_app(service)
+        database = open_database(config.database)
+        app = create_app(service, database, keep_responses_days=config.keep_responses_days)
         drain = config.drain_seconds
         uvicorn.run(app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=drain)
 

@@ -10,6 +10,7 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.serve.caller import Caller
 from axk1.serve.chat import ChatReply
 from axk1.serve.completions import CompletionReply
+from axk1.serve.embeddings import EmbeddingReply
 from axk1.serve.errors import ApiError, no_such_model
 from axk1.serve.logprobs import token_text
 from axk1.serve.metrics import Metrics
@@ -17,6 +18,7 @@ from axk1.serve.protocol import (
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
+    EmbeddingRequest,
     ModelRequest,
     TokenizeChatRequest,
     TokenizeRequest,
@@ -65,6 +67,10 @@ class EngineService:
         self._check(asked)
         return await CompletionReply.open(self.engine, self.name, asked)
 
+    async def embed(self, asked: EmbeddingRequest, caller: Caller) -> EmbeddingReply:
+        self._check(asked)
+        return await EmbeddingReply.open(self.engine, self.name, asked)
+
     async def tokenize(self, asked: TokenizeRequest | TokenizeChatRequest) -> dict[str, Any]:
         self._check(asked)
         tokens = await asyncio.to_thread(self._tokens, asked)
@@ -95,6 +101,4 @@ class EngineService:
     def _tokens(self, asked: TokenizeRequest | TokenizeChatRequest) -> list[int]:
         if isinstance(asked, TokenizeRequest):
             return self.tokenizer.encode(asked.prompt)
-        options = {"enable_thinking": asked.chat_template_kwargs.enable_thinking}
-        generation = {"add_generation_prompt": asked.add_generation_prompt}
-        return self.tokenizer.encode_chat(asked.messages, **generation, **options).ids
+        return asked.encode(self.tokenizer, add_generation_prompt=asked.add_generation_prompt)

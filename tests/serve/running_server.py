@@ -1,6 +1,7 @@
 """A model behind a real server, in a thread of this process."""
 
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,14 @@ from dataclasses import dataclass
 
 import openai
 import uvicorn
+from starlette.types import ASGIApp
 
 from axk1.app import create_app
 from axk1.engine.config import EngineConfig
 from axk1.engine.llm import LLM
 from axk1.engine.llm_engine import LLMEngine
 from axk1.model.transformer import Transformer
+from axk1.serve.database import open_database
 from axk1.serve.engine_service import EngineService
 from axk1.serve.service import ModelService
 from axk1.tokenizer.tokenizer import Tokenizer
@@ -43,19 +46,27 @@ class Running:
         return not engine.has_unfinished_requests() and engine.blocks.num_free_blocks == engine.blocks.num_blocks
 
 
-def start(network: Transformer, tokenizer: Tokenizer, *, max_waiting: int = 256, **options) -> Iterator[Running]:
+def start(
+    network: Transformer,
+    tokenizer: Tokenizer,
+    *,
+    max_waiting: int = 256,
+    gate: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    **options,
+) -> Iterator[Running]:
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
     service = EngineService(engine, "tiny", max_waiting=max_waiting)
-    with listening(service) as url:
+    with listening(service, gate) as url:
         yield Running(url, service, LLM(network, tokenizer))
 
 
 @contextmanager
-def listening(service: ModelService) -> Iterator[str]:
+def listening(service: ModelService, gate: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[str]:
     """The address of a service, which runs while the block does."""
-    with socket.socket() as listener:
+    with socket.socket() as listener, tempfile.TemporaryDirectory() as folder:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error"))
+        app = gate(create_app(service, open_database(f"sqlite:///{folder}/axk1.db")))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

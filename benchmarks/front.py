@@ -52,7 +52,7 @@ def main() -> None:
             (folder / "config.yaml").write_text(LITELLM.format(port=null))
             command = [options.litellm, str(Path(options.litellm).parent / "litellm"), "--host", "127.0.0.1"]
             ports["peer"] = stack.enter_context(_process([*command, "--config", str(folder / "config.yaml")]))
-        rounds = 4 if options.quick else 12
+        rounds = 3 if options.quick else 20
         rows = [row for kind, at_once in CASES for row in _case(kind, at_once, ports, rounds)]
     publish("front", rows, ("fastapi", "httpx", "uvicorn"))
 
@@ -76,7 +76,7 @@ def _case(kind: str, at_once: int, ports: dict[str, int], rounds: int) -> list[R
     return rows
 
 
-def _round(port: int, *, streamed: bool, at_once: int, requests: int = 160) -> list[float]:
+def _round(port: int, *, streamed: bool, at_once: int, requests: int = 64) -> list[float]:
     """Seconds that each of some requests took."""
     body = json.dumps({"model": "null", "messages": [{"role": "user", "content": "good morning"}], "stream": streamed})
 

@@ -37,6 +37,7 @@ def free_port() -> int:
 def process(checkpoint):
     port = free_port()
     words = ["serve", str(checkpoint), "--port", str(port), "--served-model-name", "mine", "--max-num-seqs", "4"]
+    words += ["--database", f"sqlite:///{checkpoint.parent}/axk1.db"]
     running = subprocess.Popen([sys.executable, "-m", "axk1", *words], stderr=subprocess.PIPE, text=True)
     url = f"http://127.0.0.1:{port}"
     while running.poll() is None:

@@ -247,7 +247,7 @@ class Gate:
 
 
 def test_a_key_is_asked_for_and_kept_and_sent(network, tokenizer, visit):
-    for server in start(network, tokenizer, before=Gate):
+    for server in start(network, tokenizer, gate=Gate):
         browser = visit(server.url)
         for key in ("wrong", "open-sesame"):
             browser.until("document.getElementById('settings-menu').open")

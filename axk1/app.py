@@ -90,8 +90,14 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
 
 def _print_plan(config: ServeConfig, model: ModelConfig) -> None:
     value_bytes = 4 if config.dtype in ("auto", "float32") else 2
-    tokens = config.num_blocks(model, value_bytes) * config.block_size
+    drafting = config.speculative_config
+    draft = None if drafting.model is None else ModelConfig.load(drafting.model)
+    tokens = config.num_blocks(model, value_bytes, draft=draft) * config.block_size
     console.print(f"[bold]{config.path}[/bold] as {config.name!r}, {config.length_limit(model):,} tokens of context")
     console.print(f"cache of {tokens:,} tokens; {config.max_num_seqs} texts at once, {config.max_waiting} more wait")
+    if drafting.method is not None:
+        source = f"{drafting.method}{f' {drafting.model}' if drafting.model else ''}"
+        most, texts = drafting.num_speculative_tokens, drafting.largest_batch
+        console.print(f"drafts by {source}, at most {most} tokens each, while at most {texts} texts share a pass")
     console.print(f"http://{config.host}:{config.port}/v1   health: /health   metrics: /metrics")
     console.print(f"talk to it in a browser: http://{config.host}:{config.port}/")

@@ -33,8 +33,8 @@ export async function* deltas(body, signal) {
 }
 
 async function ask(path, options) {
-  const key = settings.key;
-  const answer = await fetch(path, { ...options, headers: { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) } });
+  const headers = { ...options.headers, ...(settings.key && { Authorization: `Bearer ${settings.key}` }) };
+  const answer = await fetch(path, { ...options, headers });
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => null); // something between here and the server may answer in HTML
   throw new ApiError(body?.error?.message ?? `${answer.status} ${answer.statusText}`, {

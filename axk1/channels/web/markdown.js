@@ -89,7 +89,8 @@ function make(name, children = [], properties = {}) {
   return element;
 }
 
-const unescape = (text) => text.replace(/&(?:#(\d{1,6})|#x([\da-f]{1,5})|(amp|lt|gt|quot|apos|nbsp));/gi, (all, ten, hex, name) =>
+const ENTITY = /&(?:#(\d{1,6})|#x([\da-f]{1,5})|(amp|lt|gt|quot|apos|nbsp));/gi;
+const unescape = (text) => text.replace(ENTITY, (all, ten, hex, name) =>
   name ? ENTITIES[name.toLowerCase()] : String.fromCodePoint(ten ? Number(ten) : parseInt(hex, 16)));
 
 const label = (token) => /^\S{0,24}/.exec(token.lang ?? "")[0];
@@ -98,8 +99,8 @@ function code(token) {
   const name = make("span", [label(token)]);
   const copy = make("button", [], { type: "button", className: "quiet copy" });
   copy.dataset.word = "copy";
-  const box = make("div", [make("div", [name, copy], { className: "bar" }), make("pre", [make("code", [token.text])], { tabIndex: 0 })]);
-  box.className = "code";
+  const bar = make("div", [name, copy], { className: "bar" });
+  const box = make("div", [bar, make("pre", [make("code", [token.text])], { tabIndex: 0 })], { className: "code" });
   translate(box);
   return box;
 }

@@ -1,8 +1,8 @@
 // Every word of the page, in both languages.
 export const WORDS = {
   en: {
-    newChat: "New chat", chats: "Chats", settings: "Settings", done: "Done", remove: "Delete", removeAll: "Delete all chats",
-    noChats: "No chats yet.", untitled: "New chat", language: "Language", colours: "Colours", system: "System",
+    newChat: "New chat", chats: "Chats", settings: "Settings", done: "Done", remove: "Delete",
+    removeAll: "Delete all chats", noChats: "No chats yet.", untitled: "New chat", language: "Language", colours: "Colours", system: "System",
     light: "Light", dark: "Dark", key: "API key", model: "Model",
     keyHint: "Only if the server asks for one. It is kept in this browser and sent to this server alone.",
     keyWanted: "This server asks for an API key. Enter one, and your question is sent again.",
@@ -62,7 +62,9 @@ export function speak(chosen) {
 // Writes the words of the elements in `root`: data-word is the text, data-label the name of a button without text.
 export function translate(root) {
   for (const element of root.querySelectorAll("[data-word]")) element.textContent = word(element.dataset.word);
-  for (const element of root.querySelectorAll("[data-placeholder]")) element.placeholder = word(element.dataset.placeholder);
+  for (const element of root.querySelectorAll("[data-placeholder]")) {
+    element.placeholder = word(element.dataset.placeholder);
+  }
   for (const element of root.querySelectorAll("[data-label]")) {
     element.ariaLabel = word(element.dataset.label);
     if (element.matches("button")) element.title = element.ariaLabel;

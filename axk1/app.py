@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy import Engine
 
 from axk1.channels.web import page
 from axk1.core.config import require
@@ -18,8 +19,10 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.serve import errors
-from axk1.serve.database import DEFAULT_URL
+from axk1.serve.database import DEFAULT_URL, open_database
 from axk1.serve.engine_service import EngineService
+from axk1.serve.responses import router as responses
+from axk1.serve.responses.store import ResponseStore
 from axk1.serve.router import router
 from axk1.serve.service import ModelService
 from axk1.tokenizer.tokenizer import Tokenizer
@@ -45,7 +48,7 @@ class ServeConfig(EngineConfig):
     """Where the server keeps its state: SQLAlchemy's address, such as sqlite:///out/axk1.db or
     postgresql://user:password@host/name."""
     keep_responses_days: float = 30
-    """Days after which stored responses of /v1/responses are deleted."""
+    """Days since its last use after which a stored response of /v1/responses is deleted."""
     device: str = "cpu"
     """Device of the model, such as cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -64,8 +67,14 @@ class ServeConfig(EngineConfig):
         return self.served_model_name or self.path.resolve().name
 
 
-def create_app(service: ModelService) -> FastAPI:
-    """The application over some models; its start and its end are the service's."""
+def create_app(service: ModelService, database: Engine, *, keep_responses_days: float = 30) -> FastAPI:
+    """The application over some models; its start and its end are the service's.
+
+    Args:
+        service: who answers.
+        database: where the server keeps its state.
+        keep_responses_days: days after which stored responses are deleted.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -76,6 +85,7 @@ def create_app(service: ModelService) -> FastAPI:
     app = FastAPI(title="A.X K1", lifespan=lifespan)
     errors.install(app)
     app.include_router(router(service))
+    app.include_router(responses.router(service, ResponseStore(database, keep_days=keep_responses_days)))
     app.include_router(page.router())
     return app
 
@@ -86,10 +96,12 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     _print_plan(config, model_config)
     if dry_run:
         return
+    database = open_database(config.database)
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
     model = load_model(config.path, device=config.device, dtype=dtype)
     engine = LLMEngine(model, Tokenizer.load(config.path), config)
-    app = create_app(EngineService(engine, config.name, max_waiting=config.max_waiting))
+    service = EngineService(engine, config.name, max_waiting=config.max_waiting)
+    app = create_app(service, database, keep_responses_days=config.keep_responses_days)
     uvicorn.run(
         app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=config.drain_seconds
     )

@@ -83,6 +83,10 @@ COMMANDS: dict[str, Command] = {
         "A student, taught from the cache (or a control without it)",
         "axk1.distill.student", "DistillConfig", "train_student", recipe="recipes/nano/student.toml",
     ),
+    "distill on-policy": Command(
+        "A student, taught on its own answers",
+        "axk1.distill.on_policy", "OnPolicyConfig", "train_on_policy", recipe="recipes/nano/on-policy.toml",
+    ),
     "eval": Command(
         "Scores with error bars: bits per byte on held-out text, exact match on fresh reasoning tasks",
         "axk1.eval.evaluate", "EvalConfig", "evaluate", recipe="recipes/nano/eval.toml", needs_model="model",

@@ -96,7 +96,7 @@ class BlockManager:
         self._block_of.clear()
 
     def _known_blocks(self, sequence: Sequence) -> list[int]:
-        if not self._caching or sequence.wants_prompt_logprobs:
+        if not self._caching or sequence.needs_prompt_states:
             return []
         blocks = []
         for place in range((sequence.num_tokens - 1) // self.block_size):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from axk1.engine.detokenizer import Detokenizer
+from axk1.engine.pooling import Pooler
 from axk1.engine.sampling_params import SamplingParams
 
 
@@ -40,6 +41,7 @@ class Sequence:
         num_cached_tokens: how many of the prompt were found in the cache when it was first scheduled.
         block_table: numbers of the cache blocks that hold the entries, in order.
         block_hashes: hashes of its full blocks, each over all tokens up to the block's end.
+        pooler: collects the prompt's hidden states; None where text is written instead.
         finish_reason: None while it goes on; ``stop``, ``length`` or ``abort``.
     """
 
@@ -70,6 +72,7 @@ class Sequence:
         self.block_hashes: list[bytes] = []
         self.logprobs: list[TokenLogprobs] = []
         self.prompt_logprobs: list[TokenLogprobs] = []
+        self.pooler = Pooler(params.pooling, len(prompt_token_ids)) if params.pooling else None
         self.finish_reason: str | None = None
         self.stop_reason: str | int | None = None
         self.times = Times()
@@ -93,5 +96,11 @@ class Sequence:
 
     @property
     def wants_prompt_logprobs(self) -> bool:
-        """Whether positions of the prompt are still to be scored, for which the cache alone does not do."""
+        """Whether positions of the prompt are still to be scored."""
         return self.params.prompt_logprobs is not None and len(self.prompt_logprobs) < self.num_prompt_tokens - 1
+
+    @property
+    def needs_prompt_states(self) -> bool:
+        """Whether the states of the whole prompt are needed, so that none of it may come from the cache."""
+        pools = self.pooler is not None and self.pooler.needs_all
+        return self.wants_prompt_logprobs or pools

@@ -59,6 +59,14 @@ class ApiError(Exception):
         return Response(json.dumps(self.body()), self.status, self.headers, "application/json")
 
 
+class UnsupportedField(ApiError):
+    """A request asks for something that is not done here. Args: field: its name; allowed: what is."""
+
+    def __init__(self, field: str, allowed: str) -> None:
+        message = f"{field} is not supported here; allowed: {allowed}"
+        super().__init__(message, param=field, code="unsupported_parameter")
+
+
 def as_api_error(error: Exception) -> ApiError:
     """How an exception is told to a client. What is no fault of the client's is logged, and told without details."""
     if isinstance(error, ApiError):
@@ -106,16 +114,5 @@ def _from_validation(error: RequestValidationError) -> ApiError:
         return ApiError(f"the body is not JSON: {first['ctx']['error']}", code="invalid_json")
     if not place and first["type"] in ("model_attributes_type", "missing"):
         return ApiError("the body is not a JSON object sent as Content-Type: application/json", code="invalid_json")
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, UnsupportedField):
-        return ApiError(str(cause), param=cause.field, code="unsupported_parameter")
     param = ".".join(place) or None
     return ApiError(f"{param or 'the body'}: {first['msg']}", param=param, code=first["type"])
-
-
-class UnsupportedField(ValueError):
-    """A request asks for something that this server does not do. Args: field: its name; allowed: what is."""
-
-    def __init__(self, field: str, allowed: str) -> None:
-        super().__init__(f"{field} is not supported here; allowed: {allowed}")
-        self.field = field

@@ -1,34 +1,18 @@
 """What clients send, under OpenAI's names, with vLLM's additions.
 
-A field that would change the answer is done or refused, never left out in silence.
+Fields that are unknown here are kept: whoever answers does them or refuses them, none leaves them out in silence.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from axk1.engine.sampling_params import SamplingParams
-from axk1.serve.errors import ApiError, UnsupportedField
-
-_WITHOUT_EFFECT = {"user", "metadata", "safety_identifier", "prompt_cache_key", "service_tier"}
-"""Fields that do not change the answer."""
-_HARMLESS: dict[str, tuple[Any, ...]] = {
-    "tools": ([],),
-    "functions": ([],),
-    "tool_choice": ("none",),
-    "function_call": ("none",),
-    "parallel_tool_calls": (True, False),
-    "response_format": ({"type": "text"},),
-    "modalities": (["text"],),
-    "store": (False,),
-    "suffix": ("",),
-    "best_of": (1,),
-}
-"""Values with which fields that are not supported ask for nothing."""
+from axk1.serve.errors import ApiError
 
 
-class _Request(BaseModel):
-    """Refuses fields that it does not know, by name; null always means that a field was not sent."""
+class Request(BaseModel):
+    """What one is like, not what is supported; null always means that a field was not sent."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -37,24 +21,26 @@ class _Request(BaseModel):
     def _drop_null(cls, values: Any) -> Any:
         return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
 
-    @model_validator(mode="after")
-    def _refuse_unsupported(self) -> "_Request":
-        for name, value in (self.model_extra or {}).items():
-            if name not in _WITHOUT_EFFECT and not any(value == each for each in _HARMLESS.get(name, ())):
-                raise UnsupportedField(name, ", ".join(map(repr, _HARMLESS.get(name, ()))) or "leaving it out")
-        return self
+    def sent(self) -> dict[str, Any]:
+        """The fields that were sent, unknown ones too, as JSON."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
-class StreamOptions(_Request):
+class ModelRequest(Request):
+    """A request to one of the models; no name means the only one."""
+
+    model: str | None = None
+
+
+class StreamOptions(Request):
     """What a stream tells beside the text."""
 
     include_usage: bool = False
 
 
-class _Sampling(_Request):
+class _Sampling(ModelRequest):
     """What chat and text completions share; what it means and its defaults are the engine's."""
 
-    model: str | None = None
     n: int = SamplingParams.n
     temperature: float = SamplingParams.temperature
     top_p: float = SamplingParams.top_p
@@ -100,13 +86,13 @@ class _Sampling(_Request):
         )
 
 
-class TemplateOptions(_Request):
+class TemplateOptions(Request):
     """``chat_template_kwargs``: what the chat template is told."""
 
     enable_thinking: bool = True
 
 
-class _Messages(_Request):
+class _Messages(Request):
     messages: list[dict[str, Any]]
     chat_template_kwargs: TemplateOptions = Field(default_factory=TemplateOptions)
 
@@ -115,13 +101,7 @@ class _Messages(_Request):
         for place, message in enumerate(self.messages):
             if not isinstance(message.get("role"), str):
                 raise ValueError(f"messages[{place}] has no role")
-            if message.get("tool_calls") or message.get("function_call"):
-                raise UnsupportedField(f"messages[{place}].tool_calls", "leaving it out")
             content = message.get("content")
-            for part in content if isinstance(content, list) else ():
-                kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-                if kind != "text":
-                    raise UnsupportedField(f"messages[{place}].content of type {kind!r}", "text")
             if content is not None and not isinstance(content, str | list):
                 raise ValueError(f"messages[{place}].content is neither a string nor a list of parts")
         return self
@@ -160,25 +140,31 @@ class CompletionRequest(_Sampling):
         return self.params(max_tokens=self.max_tokens, logprobs=self.logprobs, prompt_logprobs=max(asked, default=None))
 
 
-class TokenizeRequest(_Request):
+class EmbeddingRequest(ModelRequest):
+    """``POST /v1/embeddings``."""
+
+    input: str | list[int] | list[str] | list[list[int]]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(None, ge=1)
+    pooling: Literal["mean", "last"] = "mean"
+
+
+class TokenizeRequest(ModelRequest):
     """``POST /tokenize`` of a text."""
 
-    model: str | None = None
     prompt: str
     add_special_tokens: bool = True  # ours add none
     return_token_strs: bool = False
 
 
-class TokenizeChatRequest(_Messages):
+class TokenizeChatRequest(_Messages, ModelRequest):
     """``POST /tokenize`` of a conversation."""
 
-    model: str | None = None
     add_generation_prompt: bool = True
     return_token_strs: bool = False
 
 
-class DetokenizeRequest(_Request):
+class DetokenizeRequest(ModelRequest):
     """``POST /detokenize``."""
 
-    model: str | None = None
     tokens: list[int]

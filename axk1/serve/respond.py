@@ -66,10 +66,16 @@ async def _disconnected(receive: Receive) -> None:
 async def _events(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
     try:
         async for chunk in _with_silence(chunks):
-            yield ": keep-alive\n\n" if chunk is None else f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
+            yield ": keep-alive\n\n" if chunk is None else _event(chunk)
     except Exception as error:  # the status has left already: the error is the last event
         yield f"data: {json.dumps(as_api_error(error).body())}\n\n"
     yield "data: [DONE]\n\n"
+
+
+def _event(chunk: dict[str, Any]) -> str:
+    """A chunk as an event, under its name where it has one."""
+    name = f"event: {chunk['type']}\n" if "type" in chunk else ""
+    return f"{name}data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
 
 
 async def _with_silence(items: AsyncIterator[T]) -> AsyncIterator[T | None]:

@@ -7,7 +7,14 @@ from starlette.responses import Response
 
 from axk1.serve.caller import caller_of
 from axk1.serve.errors import no_such_model
-from axk1.serve.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeChatRequest, TokenizeRequest
+from axk1.serve.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingRequest,
+    TokenizeChatRequest,
+    TokenizeRequest,
+)
 from axk1.serve.respond import respond
 from axk1.serve.service import ModelService
 
@@ -23,6 +30,10 @@ def router(service: ModelService) -> APIRouter:
     @routes.post("/v1/completions")
     async def completions(asked: CompletionRequest, request: Request) -> Response:
         return await respond(request, await service.complete(asked, caller_of(request)), stream=asked.stream)
+
+    @routes.post("/v1/embeddings")
+    async def embeddings(asked: EmbeddingRequest, request: Request) -> Response:
+        return await respond(request, await service.embed(asked, caller_of(request)), stream=False)
 
     @routes.get("/v1/models")
     async def models() -> dict[str, Any]:

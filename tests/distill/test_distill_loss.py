@@ -90,7 +90,10 @@ def test_loss_and_gradients_equal_autograd(chunk, temperature, weights, draws):
 def test_gradcheck(draws):
     states, weight, targets = student(n=5, hidden=3, vocabulary=7)
     teacher = top_k(teacher_log_probs(n=5, vocabulary=7), 2, draws)
-    total = lambda s, w: fused_linear_distillation(s, w, targets, teacher, chunk=2, **MIX).total  # noqa: E731
+
+    def total(states, weight):
+        return fused_linear_distillation(states, weight, targets, teacher, chunk=2, **MIX).total
+
     assert torch.autograd.gradcheck(total, (states, weight))
 
 

@@ -122,7 +122,10 @@ class TestGradients:
         states, weight, targets, hidden = problem(*SIZES[size])
         logits = hidden.states_NJ @ hidden.weight_VJ.T / temperature
         options = {"kl_weight": 0.7, "ce_weight": ce_weight, "temperature": temperature, "divergence": divergence}
-        distance = lambda z, row: distance_to_hidden(divergence, z, logits[row])  # noqa: E731
+
+        def distance(z, row):
+            return distance_to_hidden(divergence, z, logits[row])
+
         assert_equals(states, weight, targets, hidden, distance, chunk=5, **options)
 
     def test_of_the_top_and_the_tail(self, divergence, size, temperature, ce_weight):
@@ -130,7 +133,10 @@ class TestGradients:
         top = top_k_of(hidden, temperature)
         rows = list(zip(top.ids_NK, top.log_probs_NK, top.log_tail_N, strict=True))
         options = {"kl_weight": 0.7, "ce_weight": ce_weight, "temperature": temperature, "divergence": divergence}
-        distance = lambda z, row: distance_to_top_k(divergence, z, rows[row], top.vocab_size)  # noqa: E731
+
+        def distance(z, row):
+            return distance_to_top_k(divergence, z, rows[row], top.vocab_size)
+
         if size == "padded teacher":
             assert (top.ids_NK >= V).any(), "some stored tokens are padding"
         assert_equals(states, weight, targets, top, distance, chunk=5, **options)

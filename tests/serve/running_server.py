@@ -1,6 +1,7 @@
 """A model behind a real server, in a thread of this process."""
 
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from axk1.engine.config import EngineConfig
 from axk1.engine.llm import LLM
 from axk1.engine.llm_engine import LLMEngine
 from axk1.model.transformer import Transformer
+from axk1.serve.database import open_database
 from axk1.serve.engine_service import EngineService
 from axk1.tokenizer.tokenizer import Tokenizer
 
@@ -44,10 +46,11 @@ class Running:
 def start(network: Transformer, tokenizer: Tokenizer, *, max_waiting: int = 256, **options) -> Iterator[Running]:
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
     service = EngineService(engine, "tiny", max_waiting=max_waiting)
-    with socket.socket() as listener:
+    with socket.socket() as listener, tempfile.TemporaryDirectory() as folder:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error"))
+        app = create_app(service, open_database(f"sqlite:///{folder}/axk1.db"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

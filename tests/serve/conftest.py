@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from postgres import Postgres, PostgresUnavailable
 from running_server import Running, start
 
 from axk1.model.config import ModelConfig
 from axk1.model.transformer import Transformer
+from axk1.serve.database import open_database
 from axk1.tokenizer.tokenizer import Tokenizer
 from axk1.tokenizer.training import learn
 
@@ -43,3 +45,28 @@ def server(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
 def narrow(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
     """A server that writes one text and lets one wait."""
     yield from start(network, tokenizer, max_num_seqs=1, max_waiting=1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    try:
+        server = Postgres()
+    except PostgresUnavailable as error:
+        pytest.skip(str(error))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path) -> str:
+    """The address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/axk1.db"
+    return request.getfixturevalue("postgres").new_database()
+
+
+@pytest.fixture
+def database(database_url):
+    opened = open_database(database_url)
+    yield opened
+    opened.dispose()

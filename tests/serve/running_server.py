@@ -43,13 +43,22 @@ class Running:
         return not engine.has_unfinished_requests() and engine.blocks.num_free_blocks == engine.blocks.num_blocks
 
 
-def start(network: Transformer, tokenizer: Tokenizer, *, max_waiting: int = 256, **options) -> Iterator[Running]:
+def start(
+    network: Transformer,
+    tokenizer: Tokenizer,
+    *,
+    max_waiting: int = 256,
+    database: str | None = None,
+    with_tenants: bool = False,
+    **options,
+) -> Iterator[Running]:
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
     service = EngineService(engine, "tiny", max_waiting=max_waiting)
     with socket.socket() as listener, tempfile.TemporaryDirectory() as folder:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        app = create_app(service, open_database(f"sqlite:///{folder}/axk1.db"))
+        state = open_database(database or f"sqlite:///{folder}/axk1.db")
+        app = create_app(service, state, with_tenants=with_tenants)
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -60,6 +69,7 @@ def start(network: Transformer, tokenizer: Tokenizer, *, max_waiting: int = 256,
         finally:
             server.should_exit = True
             thread.join()
+            state.dispose()
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:

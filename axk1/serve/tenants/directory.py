@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, insert, select, update
 
 from axk1.core.config import nearest
 from axk1.core.errors import ConfigError
@@ -25,11 +25,6 @@ class Directory:
     def __init__(self, database: Engine, *, clock: Callable[[], float] = time.time) -> None:
         """Args: database: of ``open_database``; clock: tells the time in seconds since 1970."""
         self._database, self._clock = database, clock
-
-    def is_empty(self) -> bool:
-        """Whether there is no organisation at all."""
-        with self._database.connect() as connection:
-            return not connection.scalar(select(func.count()).select_from(Organisation))
 
     def authenticate(self, key: bytes) -> tuple[Caller, bool]:
         """Whose key this is, and whether it is only for metrics.
@@ -78,13 +73,14 @@ class Directory:
             ledger.note(connection, "key made", owner, self._clock(), key=fresh, detail=name)
         return fresh, text
 
-    def revoke(self, key: str) -> None:
-        """Ends a key for good."""
+    def revoke(self, key: str) -> str:
+        """Ends a key, by its id or its whole text, for good; returns its id."""
         with writing(self._database) as connection:
             row = self._key(connection, key)
             if row.revoked is None:
                 connection.execute(update(Key).where(Key.id == row.id).values(revoked=self._clock()))
                 ledger.note(connection, "key revoked", row.organisation, self._clock(), key=row.id)
+        return row.id
 
     def move(self, key: str, organisation: str) -> None:
         """Gives a key to another organisation. What it has taken stays on the old one's account, its own limits and
@@ -115,6 +111,11 @@ class Directory:
             detail = ", ".join(f"{column} = {value}" for column, value in columns.items())
             ledger.note(connection, "changed", owner, self._clock(), key=key, detail=detail)
 
+    def find(self, organisation: str) -> str:
+        """The id of an organisation, by its name or id. Raises ConfigError where there is none."""
+        with self._database.connect() as connection:
+            return self._organisation(connection, organisation).id
+
     def organisations(self) -> list[Row[Any]]:
         """All of them, by name."""
         with self._database.connect() as connection:
@@ -143,7 +144,8 @@ class Directory:
         if row is None:
             near = nearest(name, list(connection.execute(select(Organisation.name)).scalars()))
             raise ConfigError(
-                f"organisation = {name!r} does not exist{near}", repair=f"axk1 tenants add {name!r}, or axk1 tenants list"
+                f"organisation = {name!r} does not exist{near}",
+                repair=f"axk1 tenants add {name!r}, or axk1 tenants list",
             )
         return row
 

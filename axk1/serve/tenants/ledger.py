@@ -7,7 +7,7 @@ database cannot hand out the same tokens. A step that has been made is not made 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from axk1.serve.errors import ApiError
 from axk1.serve.tenants import balances
@@ -66,7 +66,7 @@ def reserve(connection: Connection, need: Need, *, server: str, now: float) -> G
         return ApiError("this API key has been revoked", status=401, code="invalid_api_key")
     scopes = {"organisation": organisation, "key": key}
     rooms = balances.rooms(connection, scopes, organisation.time_zone, now)
-    if connection.scalar(select(Hold.request).where(Hold.request == need.request)) is not None:
+    if _steps(connection, need.request):
         return Grant(need.answer, tuple(rooms), organisation.keep_text)
     answer = _answer(need, rooms)
     wanted = need.prompt + (need.choices if answer is None else answer)
@@ -77,9 +77,7 @@ def reserve(connection: Connection, need: Need, *, server: str, now: float) -> G
     held = need.prompt + (answer or 0)
     entry = {"organisation": organisation.id, "key": key.id, "model": need.model, "route": need.route}
     when = {"started": now, "day": day_of(now, organisation.time_zone), "written": now}
-    connection.execute(
-        insert(LedgerEntry).values(request=need.request, step="reserved", tokens=held, **entry, **when)
-    )
+    connection.execute(insert(LedgerEntry).values(request=need.request, step="reserved", tokens=held, **entry, **when))
     hold = {"organisation": organisation.id, "key": key.id, "started": now, "tokens": held}
     connection.execute(insert(Hold).values(request=need.request, server=server, **hold))
     if rooms:
@@ -185,9 +183,3 @@ def _close(connection: Connection, steps: list[Row[Any]], step: str, total: int,
     connection.execute(insert(LedgerEntry).values(**entry, **columns))
     connection.execute(delete(Hold).where(Hold.request == first.request))
     balances.add(connection, (first.organisation, first.key), first.started, requests=0, tokens=change)
-
-
-def balance_of(connection: Connection, request: str) -> int:
-    """The tokens on the account of a request: what it holds, then what it has taken."""
-    mine = select(func.coalesce(func.sum(LedgerEntry.tokens), 0)).where(LedgerEntry.request == request)
-    return int(connection.scalar(mine))

@@ -1,9 +1,9 @@
 """How many tokens a request may take, before anybody has counted them: never less than it can be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from axk1.serve.protocol import ChatRequest, CompletionRequest
+from axk1.serve.protocol import ChatRequest, CompletionRequest, EmbeddingRequest
 
 _PER_MESSAGE, _PER_REQUEST, _FOR_TOOLS = 16, 64, 512
 """Tokens that the chat template may add."""
@@ -25,19 +25,23 @@ class Size:
     flexible: bool
     """Whether the answers' length was left open."""
 
+    def with_prompt(self, tokens: int) -> "Size":
+        """The same with another prompt."""
+        return replace(self, prompt=tokens)
+
     def within(self, context: int | None) -> "Size":
         """The same in a model's context; None: its length is not known."""
         if context is None:
             return self
         room = max(context - self.prompt, 1) * self.choices
         answer = room if self.answer is None else min(self.answer, context * self.choices)
-        return Size(self.prompt, answer, self.choices, self.flexible)
+        return replace(self, answer=answer)
 
 
 def of_chat(asked: ChatRequest) -> Size:
     """A conversation. A byte-level tokenizer makes at most one token of a byte."""
     prompt = _PER_REQUEST + sum(_PER_MESSAGE + _bytes(message) for message in asked.messages)
-    tools = getattr(asked, "tools", None) or (asked.model_extra or {}).get("tools")
+    tools = asked.model_dump(include={"tools"}).get("tools")
     if tools:
         prompt += _FOR_TOOLS + _bytes(tools)
     most = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
@@ -47,12 +51,26 @@ def of_chat(asked: ChatRequest) -> Size:
 
 def of_completion(asked: CompletionRequest) -> Size:
     """Some prompts, in text or token ids."""
-    prompts: list[Any] = [asked.prompt] if isinstance(asked.prompt, str) else list(asked.prompt)
-    if prompts and isinstance(prompts[0], int):
-        prompts = [prompts]
-    choices = min(max(asked.n, 1), 128) * max(len(prompts), 1)
-    prompt = sum(_bytes(each) if isinstance(each, str) else len(each) for each in prompts)
-    return Size(prompt, _answer(asked.max_tokens, choices), choices, flexible=False)
+    several = isinstance(asked.prompt, list) and asked.prompt and not isinstance(asked.prompt[0], int)
+    choices = min(max(asked.n, 1), 128) * (len(asked.prompt) if several else 1)
+    return Size(_prompts(asked.prompt), _answer(asked.max_tokens, choices), choices, flexible=False)
+
+
+def of_embedding(asked: EmbeddingRequest) -> Size:
+    """Some texts, which get no answer."""
+    return Size(_prompts(asked.input), 0, 1, flexible=False)
+
+
+def texts_and_ids(prompts: str | list[Any]) -> tuple[list[str], int]:
+    """The prompts that are text, and the number of token ids in the others."""
+    several = [prompts] if isinstance(prompts, str) else prompts
+    texts = [each for each in several if isinstance(each, str)]
+    return texts, sum(1 if isinstance(each, int) else len(each) for each in several if not isinstance(each, str))
+
+
+def _prompts(prompts: str | list[Any]) -> int:
+    texts, ids = texts_and_ids(prompts)
+    return ids + sum(map(_bytes, texts))
 
 
 def _answer(most: int | None, choices: int) -> int | None:

@@ -14,6 +14,11 @@ from axk1.serve.tenants import ledger, servers
 from axk1.serve.tenants.ledger import Grant, Need, Usage
 from axk1.serve.tenants.writer import Writer
 
+_SECONDS_TO_RESERVE = 3.0
+"""How long a request waits for a database that is away."""
+_SECONDS_TO_SETTLE = 120.0
+"""How long what has been taken is tried to be written, while a database fails over."""
+
 
 class Accounts:
     """Reserves and settles on behalf of this process."""
@@ -31,17 +36,18 @@ class Accounts:
             return servers.recover(connection, self._server, now=self._clock())
 
         self._writer.start()
-        return await asyncio.wrap_future(self._writer.submit(enter))
+        return await asyncio.wrap_future(self._writer.submit(enter, patience=_SECONDS_TO_RESERVE))
 
     async def stop(self) -> None:
         """Writes what is left and strikes this process out."""
-        self._writer.submit(lambda connection: servers.leave(connection, self._server))
+        self._write(lambda connection: servers.leave(connection, self._server))
         await asyncio.to_thread(self._writer.stop)
 
     async def reserve(self, need: Need) -> Grant | ApiError:
         """Holds what a request may take, or says why not. Raises ApiError, 503, where the database is away."""
         written = self._writer.submit(
-            lambda connection: ledger.reserve(connection, need, server=self._server, now=self._clock())
+            lambda connection: ledger.reserve(connection, need, server=self._server, now=self._clock()),
+            patience=_SECONDS_TO_RESERVE,
         )
         try:
             return await durable(written)
@@ -51,17 +57,21 @@ class Accounts:
 
     def settle(self, request: str, usage: Usage, outcome: str, text: str | None = None) -> Future[Any]:
         """Writes what a request has taken; the future is done when that is on disk."""
-        return self._writer.submit(
-            lambda connection: ledger.settle(connection, request, usage, outcome, now=self._clock(), text=text)
-        )
+        now = self._clock()
+        return self._write(lambda connection: ledger.settle(connection, request, usage, outcome, now=now, text=text))
 
     def release(self, request: str, outcome: str) -> Future[Any]:
         """Gives back what a request holds."""
-        return self._writer.submit(lambda connection: ledger.release(connection, request, outcome, now=self._clock()))
+        now = self._clock()
+        return self._write(lambda connection: ledger.release(connection, request, outcome, now=now))
 
     def note(self, event: str, organisation: str, **fields: str) -> None:
         """Adds to the audit log, soon."""
-        self._writer.submit(lambda connection: ledger.note(connection, event, organisation, self._clock(), **fields))
+        now = self._clock()
+        self._write(lambda connection: ledger.note(connection, event, organisation, now, **fields))
+
+    def _write(self, job: Callable[[Connection], Any]) -> Future[Any]:
+        return self._writer.submit(job, patience=_SECONDS_TO_SETTLE)
 
     def _beat(self, connection: Connection) -> None:
         servers.beat(connection, self._server, now=self._clock())

@@ -34,7 +34,7 @@ class Size:
         if context is None:
             return self
         room = max(context - self.prompt, 1) * self.choices
-        answer = room if self.answer is None else min(self.answer, context * self.choices)
+        answer = room if self.answer is None else min(self.answer, room)
         return replace(self, answer=answer)
 
 

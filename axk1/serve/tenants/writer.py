@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -18,9 +19,16 @@ Job = Callable[[Connection], Any]
 _log = logging.getLogger(__name__)
 _AWAY = (OperationalError, InterfaceError)
 """Nobody answers, or somebody else writes for too long."""
-_TRIES = 6
-_PAUSE = 0.1
-"""Seconds after the first failure; each further pause is twice as long."""
+_PAUSE = (0.05, 2.0)
+"""Seconds between tries, the first and the longest."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    job: Job
+    future: Future[Any]
+    until: float
+    """When to give up while the database is away."""
 
 
 class Writer:
@@ -37,7 +45,8 @@ class Writer:
             every: seconds.
         """
         self._database, self._beat, self._every = database, beat, every
-        self._jobs: queue.Queue[tuple[Job, Future[Any]] | None] = queue.Queue()
+        self._jobs: queue.Queue[_Work | None] = queue.Queue()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="axk1-ledger", daemon=True)
 
     def start(self) -> None:
@@ -45,62 +54,75 @@ class Writer:
 
     def stop(self) -> None:
         """Writes what is there and ends."""
+        self._stopping = True
         self._jobs.put(None)
         self._thread.join()
 
-    def submit(self, job: Job) -> Future[Any]:
-        """Does a job soon; nothing of it stays if it raises."""
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()  # what is on its way is always written
-        self._jobs.put((job, future))
-        return future
+    def submit(self, job: Job, *, patience: float) -> Future[Any]:
+        """Does a job soon; nothing of it stays if it raises.
+
+        Args:
+            job: what to do in a transaction.
+            patience: seconds to try while the database is away.
+        """
+        work = _Work(job, Future(), time.monotonic() + patience)
+        work.future.set_running_or_notify_cancel()  # what is on its way is always written
+        self._jobs.put(work)
+        return work.future
 
     def _run(self) -> None:
-        last, running = time.monotonic(), True
-        while running:
-            batch, running = self._take(last + self._every - time.monotonic())
+        last = time.monotonic()
+        while not self._stopping or not self._jobs.empty():
+            batch = self._take(last + self._every - time.monotonic())
             if time.monotonic() >= last + self._every:
                 last = time.monotonic()
-                batch.append((self._beat, Future()))
-            if batch:
-                self._write(batch)
+                batch.append(_Work(self._beat, Future(), last))
+            self._write(batch)
 
-    def _take(self, seconds: float) -> tuple[list[tuple[Job, Future[Any]]], bool]:
-        """All jobs that wait, after waiting for the first; and whether to go on."""
-        found: list[tuple[Job, Future[Any]] | None] = []
+    def _take(self, seconds: float) -> list[_Work]:
+        """All jobs that wait, after waiting for the first."""
+        found: list[_Work | None] = []
         with contextlib.suppress(queue.Empty):
             found.append(self._jobs.get(timeout=max(0.0, seconds)))
             while True:
                 found.append(self._jobs.get_nowait())
-        return [each for each in found if each is not None], None not in found
+        return [each for each in found if each is not None]
 
-    def _write(self, batch: list[tuple[Job, Future[Any]]]) -> None:
-        for attempt in range(_TRIES):
+    def _write(self, batch: list[_Work]) -> None:
+        """Writes jobs, as long as their patience lasts."""
+        pause, longest = _PAUSE
+        while batch:
             try:
-                results = self._transact([job for job, _ in batch])
+                results = self._transact(batch)
             except _AWAY as error:
-                _log.warning("the database does not take usage (%s), try %d of %d", error, attempt + 1, _TRIES)
-                failed: Exception = error
-                time.sleep(_PAUSE * 2**attempt)
+                _log.warning("the database does not take usage: %s", error)
+                time.sleep(pause)
+                pause = min(2 * pause, longest)
+                batch = self._without_impatient(batch + self._take(0), error)
             except Exception as error:
-                failed = error
-                break
-            else:
-                for (_, future), result in zip(batch, results, strict=True):
-                    future.set_result(result)
+                self._apart(batch, error)
                 return
-        self._give_up(batch, failed)
+            else:
+                for work, result in zip(batch, results, strict=True):
+                    work.future.set_result(result)
+                return
 
-    def _give_up(self, batch: list[tuple[Job, Future[Any]]], error: Exception) -> None:
-        """One job that fails must not take others with it."""
-        if len(batch) > 1 and not isinstance(error, _AWAY):
-            for each in batch:
-                self._write([each])
+    def _without_impatient(self, batch: list[_Work], error: Exception) -> list[_Work]:
+        now = time.monotonic()
+        for work in batch:
+            if work.until <= now:
+                work.future.set_exception(error)
+        return [work for work in batch if work.until > now]
+
+    def _apart(self, batch: list[_Work], error: Exception) -> None:
+        """A job that fails must not take others with it."""
+        if len(batch) > 1:
+            for work in batch:
+                self._write([work])
             return
         _log.error("usage was not written", exc_info=error)
-        for _, future in batch:
-            future.set_exception(error)
+        batch[0].future.set_exception(error)
 
-    def _transact(self, jobs: list[Job]) -> list[Any]:
+    def _transact(self, batch: list[_Work]) -> list[Any]:
         with writing(self._database) as connection:
-            return [job(connection) for job in jobs]
+            return [work.job(connection) for work in batch]

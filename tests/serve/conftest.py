@@ -1,12 +1,14 @@
 """A tiny random model of latent attention behind a real server."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from postgres import Postgres, PostgresUnavailable
 from running_server import Running, start
 
+from axk1.model.checkpoint import save_model
 from axk1.model.config import ModelConfig
 from axk1.model.transformer import Transformer
 from axk1.serve.database import open_database
@@ -45,6 +47,15 @@ def server(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
 def narrow(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
     """A server that writes one text and lets one wait."""
     yield from start(network, tokenizer, max_num_seqs=1, max_waiting=1)
+
+
+@pytest.fixture
+def checkpoint(network: Transformer, tokenizer: Tokenizer, tmp_path: Path) -> Path:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    save_model(network, folder)
+    tokenizer.save(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,12 @@ def start(
             state.dispose()
 
 
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Waits until a condition is true; the limit only ends a test that would hang."""
     end = time.monotonic() + seconds

@@ -224,8 +224,9 @@ print(granted)
 """
 
 
-def test_two_processes_on_one_database_cannot_overspend(database, database_url):
-    book = Book(database, tokens_per_day=1000)
+def test_two_processes_on_one_database_cannot_overspend(postgres):  # for SQLite, two servers do it in another test
+    database_url = postgres.new_database()
+    book = Book(open_database(database_url), tokens_per_day=1000)
     words = [sys.executable, "-c", SPENDER, database_url, book.key, str(NOON)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen([*words, name], **pipes) for name in ("one", "two")]

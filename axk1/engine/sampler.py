@@ -6,6 +6,7 @@ Shapes: B sequences, N positions, V vocab_size, K alternatives.
 import torch
 from torch import Tensor
 
+from axk1.engine.guide import restrict
 from axk1.engine.sequence import Sequence, TokenLogprobs
 
 _RANKED = 256
@@ -20,11 +21,16 @@ def sample(logits_BV: Tensor, sequences: list[Sequence], vocab_size: int) -> lis
         sequences: whose they are.
         vocab_size: entries of the tokenizer; what lies behind in the logits is padding and never chosen.
     """
-    changed = any(sequence.params.penalises or sequence.params.logit_bias for sequence in sequences)
-    logits_BV = logits_BV[:, :vocab_size].to(torch.promote_types(logits_BV.dtype, torch.float32), copy=changed)
-    if changed:
+    adjusted = any(sequence.params.penalises or sequence.params.logit_bias for sequence in sequences)
+    guided = any(sequence.guide is not None for sequence in sequences)
+    logits_BV = logits_BV[:, :vocab_size].to(
+        torch.promote_types(logits_BV.dtype, torch.float32), copy=adjusted or guided
+    )
+    if adjusted:
         for logits_V, sequence in zip(logits_BV, sequences, strict=True):
             _adjust(logits_V, sequence)
+    if guided:
+        restrict(logits_BV, [sequence.guide for sequence in sequences])
     tokens = logits_BV.argmax(dim=-1).tolist()
     drawing = [row for row, sequence in enumerate(sequences) if sequence.params.temperature > 0]
     if drawing:

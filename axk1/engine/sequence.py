@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from axk1.engine.detokenizer import Detokenizer
+from axk1.engine.guide import Guide
 from axk1.engine.pooling import Pooler
 from axk1.engine.sampling_params import SamplingParams
 
@@ -42,7 +43,8 @@ class Sequence:
         block_table: numbers of the cache blocks that hold the entries, in order.
         block_hashes: hashes of its full blocks, each over all tokens up to the block's end.
         pooler: collects the prompt's hidden states; None where text is written instead.
-        finish_reason: None while it goes on; ``stop``, ``length`` or ``abort``.
+        finish_reason: None while it goes on; ``stop``, ``length`` or ``abort``, or ``error`` where its grammar failed.
+        stop_reason: the stop string or token that ended it, or what was wrong with the grammar.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Sequence:
         params: SamplingParams,
         detokenizer: Detokenizer,
         max_tokens: int,
+        guide: Guide | None = None,
     ) -> None:
         """
         Args:
@@ -61,9 +64,10 @@ class Sequence:
             params: how to choose its tokens.
             detokenizer: collects its text.
             max_tokens: most new tokens.
+            guide: restricts its tokens; None where all are allowed.
         """
         self.request_id, self.index, self.params = request_id, index, params
-        self.detokenizer, self.max_tokens = detokenizer, max_tokens
+        self.detokenizer, self.max_tokens, self.guide = detokenizer, max_tokens, guide
         self.token_ids = list(prompt_token_ids)
         self.num_prompt_tokens = len(prompt_token_ids)
         self.num_computed_tokens = 0

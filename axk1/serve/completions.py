@@ -11,6 +11,7 @@ from axk1.engine.sequence import Sequence
 from axk1.serve.errors import ApiError
 from axk1.serve.logprobs import TextLogprobs, prompt_logprobs
 from axk1.serve.protocol import CompletionRequest
+from axk1.serve.response_format import compiled
 from axk1.serve.usage import usage
 from axk1.tokenizer.tokenizer import Tokenizer
 
@@ -73,7 +74,8 @@ class CompletionReply:
             raise ApiError("echo with logprobs is only for stream = false", param="echo")
         params, tokenizer = asked.sampling_params(), engine.engine.tokenizer
         prompts = await asyncio.to_thread(encoded, tokenizer, asked.prompt)
-        return cls(tokenizer, name, asked, prompts, engine.submit(prompts, params))
+        grammar = await compiled(engine, params, asked)
+        return cls(tokenizer, name, asked, prompts, engine.submit(prompts, params, grammar))
 
     async def whole(self) -> dict[str, Any]:
         async for output in self._stream:

@@ -101,6 +101,4 @@ class EngineService:
     def _tokens(self, asked: TokenizeRequest | TokenizeChatRequest) -> list[int]:
         if isinstance(asked, TokenizeRequest):
             return self.tokenizer.encode(asked.prompt)
-        options = {"enable_thinking": asked.chat_template_kwargs.enable_thinking}
-        generation = {"add_generation_prompt": asked.add_generation_prompt}
-        return self.tokenizer.encode_chat(asked.messages, **generation, **options).ids
+        return asked.encode(self.tokenizer, add_generation_prompt=asked.add_generation_prompt)

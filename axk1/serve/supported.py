@@ -4,18 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from axk1.serve.errors import ApiError, UnsupportedField
-from axk1.serve.protocol import Request
+from axk1.serve.fields import Request
 
 _WITHOUT_EFFECT = {"user", "metadata", "safety_identifier", "service_tier"}
 _WITHOUT_EFFECT |= {"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
 """Fields that do not change the answer."""
 _HARMLESS: dict[str, tuple[Any, ...]] = {
-    "tools": ([],),
     "functions": ([],),
-    "tool_choice": ("none",),
     "function_call": ("none",),
-    "parallel_tool_calls": (True, False),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "store": (False,),
     "suffix": ("",),
@@ -38,19 +34,23 @@ def _unknown(asked: Request) -> Iterator[tuple[str, Any]]:
     """The fields that the protocol does not know, with the place where they stand."""
     yield from (asked.model_extra or {}).items()
     for name in type(asked).model_fields:
-        inner = getattr(asked, name)
-        if isinstance(inner, Request):
-            yield from ((f"{name}.{field}", value) for field, value in _unknown(inner))
+        value = getattr(asked, name)
+        inner = {name: value}
+        if isinstance(value, list):
+            inner = {f"{name}[{place}]": each for place, each in enumerate(value)}
+        for place, each in inner.items():
+            if isinstance(each, Request):
+                yield from ((f"{place}.{field}", found) for field, found in _unknown(each))
 
 
 def _refuse_parts(place: str, message: Mapping[str, Any]) -> None:
-    if message.get("tool_calls") or message.get("function_call"):
-        raise UnsupportedField(f"{place}.tool_calls", "leaving it out")
+    if message.get("function_call"):
+        raise UnsupportedField(f"{place}.function_call", "tool_calls")
     content = message.get("content")
     for part in content if isinstance(content, list) else ():
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
         if kind == "image_url":
-            message = f"{place}.content shows an image, and the model cannot see: it reads text only"
-            raise ApiError(message, param=f"{place}.content", code="unsupported_content")
+            text = f"{place}.content shows an image, and the model cannot see: it reads text only"
+            raise ApiError(text, param=f"{place}.content", code="unsupported_content")
         if kind != "text":
             raise UnsupportedField(f"{place}.content of type {kind!r}", "text")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import openai
 import uvicorn
+from starlette.types import ASGIApp
 
 from axk1.app import create_app
 from axk1.engine.config import EngineConfig
@@ -50,6 +51,7 @@ def start(
     max_waiting: int = 256,
     database: str | None = None,
     with_tenants: bool = False,
+    gate: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     **options,
 ) -> Iterator[Running]:
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
@@ -58,7 +60,7 @@ def start(
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         state = open_database(database or f"sqlite:///{folder}/axk1.db")
-        app = create_app(service, state, with_tenants=with_tenants)
+        app = gate(create_app(service, state, with_tenants=with_tenants))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

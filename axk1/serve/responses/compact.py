@@ -7,6 +7,7 @@ that does not fit into the context is summarised half by half.
 
 import time
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 from axk1.core.errors import AXK1Error
@@ -23,14 +24,17 @@ _PROMPT = (
     "what was found, decided and promised, with all names and numbers. Write the summary only."
 )
 _MOST_TOKENS = 1024
-"""Most tokens of a summary."""
+"""Most tokens of a summary; a quarter of the context where that is less."""
 
 
 class CompactReply:
     """A ``Reply`` with the compacted conversation. Make one with ``open``."""
 
-    def __init__(self, service: ModelService, caller: Caller, asked: CompactRequest, items: list[Item]) -> None:
+    def __init__(
+        self, service: ModelService, caller: Caller, asked: CompactRequest, items: list[Item], most_tokens: int
+    ) -> None:
         self._service, self._caller, self._asked, self._items = service, caller, asked, items
+        self._most_tokens = most_tokens
         self.headers: dict[str, str] = {}
         self._chats: list[Reply] = []
 
@@ -43,7 +47,9 @@ class CompactReply:
         items = before + normalised(asked.input)
         if not items:
             raise ApiError("input is empty", param="input")
-        return cls(service, caller, asked, items)
+        cards = await service.models()
+        lengths = [card["max_model_len"] for card in cards if card["id"] == asked.model and card.get("max_model_len")]
+        return cls(service, caller, asked, items, min([_MOST_TOKENS, *(max(1, length // 4) for length in lengths)]))
 
     async def whole(self) -> dict[str, Any]:
         summary = "\n".join(await self._summaries(self._items))
@@ -55,6 +61,9 @@ class CompactReply:
             "output": [*kept, {"type": "compaction", "id": new_id("compaction"), "encrypted_content": seal(summary)}],
             "usage": response_usage(self.usage()),
         }
+
+    async def chunks(self) -> AsyncIterator[dict[str, Any]]:
+        yield await self.whole()
 
     def usage(self) -> dict[str, Any]:
         counts = [chat.usage() for chat in self._chats]
@@ -71,8 +80,8 @@ class CompactReply:
         request = {
             "model": self._asked.model,
             "messages": [*messages(items, self._asked.instructions), {"role": "user", "content": _PROMPT}],
-            "max_completion_tokens": _MOST_TOKENS,
-            "chat_template_kwargs": {"enable_thinking": False},
+            "max_completion_tokens": self._most_tokens,
+            "reasoning_effort": "none",
         }
         try:
             chat = await open_chat(self._service, request, self._caller)

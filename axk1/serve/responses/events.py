@@ -76,9 +76,9 @@ class Writer:
         """The model has ended. Args: usage: chat's count of tokens. The last event is ``last``.
 
         Raises:
-            ApiError: it has not said why.
+            ApiError: it has not said why, or failed.
         """
-        if self._reason is None:
+        if self._reason in (None, "error"):
             raise ApiError("the answer broke off", status=502, code="model_error")
         reason = _INCOMPLETE.get(self._reason)
         if not any(item["type"] != "reasoning" for item in self.response["output"]) and reason is None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from axk1.serve.errors import UnsupportedField
-from axk1.serve.protocol import Request
+from axk1.serve.fields import Request
 from axk1.serve.supported import refuse_unsupported
 
 LOGPROBS = "message.output_text.logprobs"
@@ -23,7 +23,7 @@ _SAMPLING += ("seed", "logit_bias", "top_k", "min_p", "repetition_penalty")
 class Reasoning(Request):
     """``reasoning``: whether to think before the answer."""
 
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto"] | None = None  # the provider decides: here there are none, the reasoning itself is told
 
 
@@ -127,8 +127,7 @@ class _Conversation(Request):
 
     @model_validator(mode="after")
     def _refuse_unsupported(self) -> "_Conversation":
-        for part in (self, *getattr(self, "tools", ())):
-            refuse_unsupported(part)
+        refuse_unsupported(self)
         return self
 
 
@@ -183,6 +182,8 @@ class ResponseRequest(_Conversation):
                 raise ValueError("metadata has keys of at most 64 and values of at most 512 characters")
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options is only for stream = true")
+        if self.tool_choice == "required" and not self.tools:
+            raise ValueError("tool_choice = 'required' is only for requests with tools")
         known = {tool.name for tool in self.tools}
         for name in self.named_tools:
             if name not in known:
@@ -203,8 +204,7 @@ class ResponseRequest(_Conversation):
             fields[name] = getattr(self, name)
         fields["max_completion_tokens"] = self.max_output_tokens
         fields["response_format"] = self.text.format.for_chat()
-        if self.reasoning.effort is not None:
-            fields["chat_template_kwargs"] = {"enable_thinking": self.reasoning.effort not in ("none", "minimal")}
+        fields["reasoning_effort"] = self.reasoning.effort
         if LOGPROBS in self.include or self.top_logprobs:
             fields |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return {**{name: value for name, value in fields.items() if value is not None}, **self._tools_for_chat()}

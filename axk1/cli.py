@@ -104,7 +104,7 @@ COMMANDS: dict[str, Command] = {
         "axk1.channels.terminal", "ChatConfig", "chat", argument="path", needs_model="path",
     ),
     "serve": Command(
-        "A checkpoint behind OpenAI's API",
+        "A checkpoint, or servers elsewhere, behind OpenAI's API",
         "axk1.app", "ServeConfig", "serve", argument="path",
     ),
     "tenants add": Command(

@@ -36,6 +36,7 @@ class ApiError(Exception):
         status: the HTTP status.
         param: the field that is wrong.
         code: a short name for programs.
+        kind: the type of the error, where it is not that of the status.
         headers: headers of the answer.
     """
 
@@ -45,16 +46,17 @@ class ApiError(Exception):
         *,
         status: int = 400,
         param: str | None = None,
-        code: str | None = None,
+        code: str | int | None = None,
+        kind: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.message, self.status, self.param, self.code = message, status, param, code
+        self.message, self.status, self.param, self.code, self.kind = message, status, param, code, kind
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Any]:
         """The answer's JSON."""
-        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        kind = self.kind or _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> Response:

@@ -19,8 +19,11 @@ _GONE = 499
 """Status in the log for a client that left; nobody receives it."""
 
 
-async def respond(request: Request, reply: Reply, *, stream: bool) -> Response:
+async def respond(request: Request, opening: Coroutine[Any, Any, Reply], *, stream: bool) -> Response:
     """The answer to a request. The reply is closed when it has been sent, or when the client has left before."""
+    reply = await _unless_gone(opening, request.receive)
+    if reply is None:
+        return Response(status_code=_GONE)
     if stream:
         return EventStream(reply)
     try:

@@ -5,6 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import openai
@@ -18,6 +19,7 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.model.transformer import Transformer
 from axk1.serve.database import open_database
 from axk1.serve.engine_service import EngineService
+from axk1.serve.service import ModelService
 from axk1.tokenizer.tokenizer import Tokenizer
 
 
@@ -56,9 +58,21 @@ def start(
 ) -> Iterator[Running]:
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
     service = EngineService(engine, "tiny", max_waiting=max_waiting)
+    with listening(service, database=database, with_tenants=with_tenants, gate=gate) as url:
+        yield Running(url, service, LLM(network, tokenizer))
+
+
+@contextmanager
+def listening(
+    service: ModelService,
+    *,
+    database: str | None = None,
+    with_tenants: bool = False,
+    gate: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+) -> Iterator[str]:
+    """The address of a service, which runs while the block does."""
     with socket.socket() as listener, tempfile.TemporaryDirectory() as folder:
         listener.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         state = open_database(database or f"sqlite:///{folder}/axk1.db")
         app = gate(create_app(service, state, with_tenants=with_tenants))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
@@ -67,7 +81,7 @@ def start(
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.01)
-            yield Running(url, service, LLM(network, tokenizer))
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()

@@ -121,6 +121,8 @@ class MeteredService:
         try:
             if isinstance(asked, ChatRequest):
                 fields = {name: value for name, value in asked.sent().items() if name in _PROMPT_FIELDS}
+                options = fields.get("chat_template_kwargs", {}) | {"enable_thinking": asked.enable_thinking}
+                fields["chat_template_kwargs"] = options
                 return (await self.service.tokenize(TokenizeChatRequest.model_validate(fields)))["count"]
             texts, ids = sizes.texts_and_ids(asked.input if isinstance(asked, EmbeddingRequest) else asked.prompt)
             told = [await self.service.tokenize(TokenizeRequest(model=asked.model, prompt=text)) for text in texts]

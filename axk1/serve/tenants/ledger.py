@@ -7,13 +7,22 @@ database cannot hand out the same tokens. A step that has been made is not made 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select
 
 from axk1.serve.errors import ApiError
 from axk1.serve.tenants import balances
 from axk1.serve.tenants.limits import Room, refusal
 from axk1.serve.tenants.periods import day_of
 from axk1.serve.tenants.tables import AuditEntry, Hold, Key, LedgerEntry, Organisation
+
+# Built once: to build a statement takes longer than to run it.
+_KEY = select(Key.__table__).where(Key.__table__.c.id == bindparam("id"))
+_ORGANISATION = select(Organisation.__table__).where(Organisation.__table__.c.id == bindparam("id"))
+_L = LedgerEntry.__table__.c
+_STEPS = select(LedgerEntry.__table__).where(_L.request == bindparam("request")).order_by(_L.id)
+_ADD_ENTRY, _ADD_HOLD = insert(LedgerEntry.__table__), insert(Hold.__table__)
+_DROP_HOLD = delete(Hold.__table__).where(Hold.__table__.c.request == bindparam("of_request"))
+_ADD_NOTE = insert(AuditEntry.__table__)
 
 
 @dataclass(frozen=True)
@@ -75,11 +84,11 @@ def reserve(connection: Connection, need: Need, *, server: str, now: float) -> G
         if room.used + amount > room.limit:
             return refusal(room, amount, balances.held(connection, room), rooms)
     held = need.prompt + (answer or 0)
-    entry = {"organisation": organisation.id, "key": key.id, "model": need.model, "route": need.route}
-    when = {"started": now, "day": day_of(now, organisation.time_zone), "written": now}
-    connection.execute(insert(LedgerEntry).values(request=need.request, step="reserved", tokens=held, **entry, **when))
-    hold = {"organisation": organisation.id, "key": key.id, "started": now, "tokens": held}
-    connection.execute(insert(Hold).values(request=need.request, server=server, **hold))
+    mine = {"request": need.request, "organisation": organisation.id, "key": key.id, "started": now, "tokens": held}
+    when = {"day": day_of(now, organisation.time_zone), "written": now}
+    what = {"step": "reserved", "model": need.model, "route": need.route}
+    connection.execute(_ADD_ENTRY, {**mine, **when, **what})
+    connection.execute(_ADD_HOLD, {**mine, "server": server})
     if rooms:
         balances.add(connection, (organisation.id, key.id), now, requests=1, tokens=held)
     after = tuple(_after(room, held) for room in rooms)
@@ -142,16 +151,15 @@ def note(
 ) -> None:
     """Adds to the audit log."""
     values = {"key": key, "request": request, "detail": detail, "text": text}
-    connection.execute(insert(AuditEntry).values(at=now, event=event, organisation=organisation, **values))
+    connection.execute(_ADD_NOTE, {"at": now, "event": event, "organisation": organisation, **values})
 
 
 def key_and_organisation(connection: Connection, key: str) -> tuple[Row[Any] | None, Row[Any] | None]:
     """The rows of a key and of its organisation; None where there is no such key."""
-    row = connection.execute(select(Key.__table__).where(Key.id == key)).first()
+    row = connection.execute(_KEY, {"id": key}).first()
     if row is None:
         return None, None
-    owner = select(Organisation.__table__).where(Organisation.id == row.organisation)
-    return row, connection.execute(owner).one()
+    return row, connection.execute(_ORGANISATION, {"id": row.organisation}).one()
 
 
 def _answer(need: Need, rooms: list[Room]) -> int | None:
@@ -170,8 +178,7 @@ def _after(room: Room, tokens: int) -> Room:
 
 
 def _steps(connection: Connection, request: str) -> list[Row[Any]]:
-    mine = select(LedgerEntry.__table__).where(LedgerEntry.request == request).order_by(LedgerEntry.id)
-    return list(connection.execute(mine))
+    return list(connection.execute(_STEPS, {"request": request}))
 
 
 def _close(connection: Connection, steps: list[Row[Any]], step: str, total: int, now: float, **columns: Any) -> None:
@@ -180,6 +187,6 @@ def _close(connection: Connection, steps: list[Row[Any]], step: str, total: int,
     change = total - sum(each.tokens for each in steps)
     same = {name: getattr(first, name) for name in ("request", "organisation", "key", "model", "route", "day")}
     entry = {**same, "started": first.started, "written": now, "step": step, "tokens": change}
-    connection.execute(insert(LedgerEntry).values(**entry, **columns))
-    connection.execute(delete(Hold).where(Hold.request == first.request))
+    connection.execute(_ADD_ENTRY, {**entry, **columns})
+    connection.execute(_DROP_HOLD, {"of_request": first.request})
     balances.add(connection, (first.organisation, first.key), first.started, requests=0, tokens=change)

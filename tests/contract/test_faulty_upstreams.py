@@ -14,6 +14,7 @@ CHAT = "/v1/chat/completions"
 PIECE = '{"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": "hello"}, "finish_reason": null}]}'
 LAST = '{"id": "c", "model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}'
 USAGE = '{"id": "c", "model": "m", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}'
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "x-own": 1}, "new": True}
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_usage_that_the_upstream_leaves_out_is_counted_or_estimated_and_flagged(
 
 def test_what_is_not_known_here_is_passed_on_both_ways(both, ask):
     image = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
-    fields = {"messages": [{"role": "user", "content": image}], "tools": [{"type": "function"}], "guided_regex": "a+"}
+    fields = {"messages": [{"role": "user", "content": image}], "tools": [TOOL], "guided_regex": "a+"}
     told = {"model": "m", "choices": [{"index": 0, "message": {"reasoning": "why", "tool_calls": [1]}}], "new": [1]}
     _, _, body = ask(http("200 OK", json.dumps({**told, "usage": {"prompt_tokens": 1}})), **fields)
     path, headers, sent = both[0].asked[-1]

@@ -29,3 +29,4 @@ from test_connections import (
     test_fifty_streams_at_once_say_what_each_would_alone,
     test_the_event_loop_answers_while_a_long_prompt_goes_through,
 )
+from test_embeddings import *  # noqa: F403

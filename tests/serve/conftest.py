@@ -2,10 +2,11 @@
 
 # ruff: noqa: F811 - fixtures are taken by their names
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from chromium import PROGRAM, Browser
 from postgres import Postgres, PostgresUnavailable
 from running_server import Running, start
 from tiny_model import network, tokenizer  # noqa: F401 - fixtures
@@ -59,3 +60,30 @@ def database(database_url):
     opened = open_database(database_url)
     yield opened
     opened.dispose()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory) -> Iterator[Browser]:
+    if PROGRAM is None:
+        pytest.skip("the chat page is tested in Chromium, and there is none on this machine: apt-get install chromium")
+    opened = Browser(str(tmp_path_factory.mktemp("profile")), "--lang=en-US")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Callable[[str], Browser]:
+    """Opens the page of a server as a new visitor sees it."""
+
+    def open_as_new(url: str) -> Browser:
+        chromium.open(url)
+        chromium.run("localStorage.clear(), sessionStorage.clear()")
+        chromium.open(url)
+        return chromium
+
+    return open_as_new
+
+
+@pytest.fixture
+def browser(visit, server: Running) -> Browser:
+    return visit(server.url)

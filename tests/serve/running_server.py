@@ -56,6 +56,7 @@ def start(
     gate: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     **options,
 ) -> Iterator[Running]:
+    """A server, for as long as the iterator is open. Args: gate: puts something in front of the application."""
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
     service = EngineService(engine, "tiny", max_waiting=max_waiting)
     with listening(service, database=database, with_tenants=with_tenants, gate=gate) as url:

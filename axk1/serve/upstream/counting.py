@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from axk1.serve.protocol import CompletionRequest, Request
+from axk1.serve.protocol import CompletionRequest, EmbeddingRequest, Request
 
 _TOKENS_PER_BYTE = 0.25
 """What a byte of text counts before an answer has shown what it is with this model."""
@@ -31,10 +31,12 @@ class Tally:
     """What has been asked and answered so far, in bytes of text and pieces."""
 
     def __init__(self, asked: Request) -> None:
-        """Args: asked: a chat or completion request."""
+        """Args: asked: a request for an answer."""
         fields = asked.sent()
-        self.prompt_bytes = _text_bytes([fields.get(name) for name in ("messages", "prompt", "tools")])
-        self.prompt_ids = _token_ids(asked.prompt) if isinstance(asked, CompletionRequest) else None
+        self.prompt_bytes = _text_bytes([fields.get(name) for name in ("messages", "prompt", "input", "tools")])
+        self.prompt_ids: int | None = None
+        if isinstance(asked, CompletionRequest | EmbeddingRequest):
+            self.prompt_ids = _token_ids(asked.prompt if isinstance(asked, CompletionRequest) else asked.input)
         self.completion_bytes = 0
         self._pieces = 0
         self._tokens = 0

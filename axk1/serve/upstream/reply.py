@@ -4,22 +4,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from axk1.serve.errors import ApiError
-from axk1.serve.protocol import ChatRequest, CompletionRequest
+from axk1.serve.protocol import ChatRequest, CompletionRequest, EmbeddingRequest
 from axk1.serve.upstream.counting import Tally, TokenRates, estimated, nothing
 from axk1.serve.upstream.server import Upstream
 from axk1.serve.upstream.visit import Visit
 
+Answered = ChatRequest | CompletionRequest | EmbeddingRequest
 Open = Callable[[], Awaitable[Visit]]
-Count = Callable[[ChatRequest | CompletionRequest, dict[int, str]], Awaitable[tuple[int, int]]]
+Count = Callable[[Answered, dict[int, str]], Awaitable[tuple[int, int]]]
 Used = Callable[[Upstream, dict[str, Any]], None]
 
 
 class UpstreamReply:
     """A ``Reply`` whose text is written elsewhere."""
 
-    def __init__(
-        self, asked: ChatRequest | CompletionRequest, rates: TokenRates, open_visit: Open, count: Count, used: Used
-    ) -> None:
+    def __init__(self, asked: Answered, rates: TokenRates, open_visit: Open, count: Count, used: Used) -> None:
         """
         Args:
             asked: the request.
@@ -35,7 +34,7 @@ class UpstreamReply:
         self._visit: Visit | None = None
         self._sent = False
         self._told: dict[str, Any] | None = None
-        self._include_usage = asked.include_usage
+        self._include_usage = not isinstance(asked, EmbeddingRequest) and asked.include_usage
         self._closed = False
 
     async def begin(self) -> None:

@@ -10,6 +10,7 @@ from axk1.serve.protocol import (
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
+    EmbeddingRequest,
     TokenizeChatRequest,
     TokenizeRequest,
 )
@@ -17,7 +18,7 @@ from axk1.serve.upstream.counting import TokenRates
 from axk1.serve.upstream.failures import in_trouble
 from axk1.serve.upstream.metrics import FrontMetrics
 from axk1.serve.upstream.pool import Pool
-from axk1.serve.upstream.reply import UpstreamReply
+from axk1.serve.upstream.reply import Answered, UpstreamReply
 from axk1.serve.upstream.server import Upstream
 from axk1.serve.upstream.visit import Visit
 
@@ -52,6 +53,9 @@ class UpstreamService:
     async def complete(self, asked: CompletionRequest, caller: Caller) -> UpstreamReply:
         return await self._reply("completions", asked, caller)
 
+    async def embed(self, asked: EmbeddingRequest, caller: Caller) -> UpstreamReply:
+        return await self._reply("embeddings", asked, caller)
+
     async def tokenize(self, asked: TokenizeRequest | TokenizeChatRequest) -> dict[str, Any]:
         return await self._ask("/tokenize", asked.sent())
 
@@ -66,18 +70,19 @@ class UpstreamService:
     def metrics(self) -> bytes:
         return self._metrics.text()
 
-    async def _reply(self, path: str, asked: ChatRequest | CompletionRequest, caller: Caller) -> UpstreamReply:
+    async def _reply(self, path: str, asked: Answered, caller: Caller) -> UpstreamReply:
         """A reply whose request is sent at once where it is a stream, whose status must be known before it begins."""
         model = self.pool.model(asked.model)
         body = asked.sent() | {"model": model}
-        if asked.stream:
+        streamed = not isinstance(asked, EmbeddingRequest) and asked.stream
+        if streamed:
             body["stream_options"] = {**body.get("stream_options", {}), "include_usage": True}
 
         def send():
             return Visit.open(self.pool, self._metrics, path, body, request_id=caller.request_id)
 
         reply = UpstreamReply(asked, self._rates[model], send, self._count, self._metrics.used)
-        if asked.stream:
+        if streamed:
             await reply.begin()
         return reply
 
@@ -89,15 +94,16 @@ class UpstreamService:
         finally:
             visit.close()
 
-    async def _count(self, asked: ChatRequest | CompletionRequest, texts: dict[int, str]) -> tuple[int, int]:
+    async def _count(self, asked: Answered, texts: dict[int, str]) -> tuple[int, int]:
         """Tokens of a request and of its answers, by the upstream's tokenizer. Raises ApiError where it has none."""
         fields, model = asked.sent(), {"model": self.pool.model(asked.model)}
-        if isinstance(asked, CompletionRequest):
-            given = asked.prompt if isinstance(asked.prompt, list) else [asked.prompt]
-            prompts = [{"prompt": text} for text in given if isinstance(text, str)]
-        else:
+        if isinstance(asked, ChatRequest):
             kept = ("messages", "chat_template_kwargs", "tools")
             prompts = [{name: fields[name] for name in kept if name in fields}]
+        else:
+            given = asked.prompt if isinstance(asked, CompletionRequest) else asked.input
+            prompts = [{"prompt": text} for text in (given if isinstance(given, list) else [given])]
+            prompts = [each for each in prompts if isinstance(each["prompt"], str)]
         answers = [{"prompt": text, "add_special_tokens": False} for text in texts.values() if text]
         told = await asyncio.gather(*(self._ask("/tokenize", model | each) for each in (*prompts, *answers)))
         counts = [each.get("count", 0) for each in told]

@@ -3,13 +3,17 @@
 # ruff: noqa: F811 - fixtures are taken by their names
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from chromium import PROGRAM, Browser
+from postgres import Postgres, PostgresUnavailable
 from running_server import Running, start
 from tiny_model import network, tokenizer  # noqa: F401 - fixtures
 
+from axk1.model.checkpoint import save_model
 from axk1.model.transformer import Transformer
+from axk1.serve.database import open_database
 from axk1.tokenizer.tokenizer import Tokenizer
 
 
@@ -22,6 +26,40 @@ def server(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
 def narrow(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
     """A server that writes one text and lets one wait."""
     yield from start(network, tokenizer, max_num_seqs=1, max_waiting=1)
+
+
+@pytest.fixture
+def checkpoint(network: Transformer, tokenizer: Tokenizer, tmp_path: Path) -> Path:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    save_model(network, folder)
+    tokenizer.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    try:
+        server = Postgres()
+    except PostgresUnavailable as error:
+        pytest.skip(str(error))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path) -> str:
+    """The address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/axk1.db"
+    return request.getfixturevalue("postgres").new_database()
+
+
+@pytest.fixture
+def database(database_url):
+    opened = open_database(database_url)
+    yield opened
+    opened.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from axk1.core.config import require
 from axk1.engine.structured_outputs import StructuredOutputsParams
@@ -47,6 +48,8 @@ class SamplingParams:
     """Alternatives whose log-probabilities are returned with each token's own; None returns none."""
     prompt_logprobs: int | None = None
     """The same for every token of the prompt but the first."""
+    pooling: Literal["mean", "last"] | None = None
+    """Give the prompt's hidden states, pooled, instead of text; only with ``max_tokens`` = 0."""
     skip_special_tokens: bool = False
     """Leave control tokens (turn ends and the like) out of the text; thinking and tool marks stay."""
     structured_outputs: StructuredOutputsParams | None = None
@@ -66,6 +69,8 @@ class SamplingParams:
         repetition = self.repetition_penalty
         require(0 < repetition < math.inf, "repetition_penalty", repetition, "above 0")
         require(self.max_tokens is None or self.max_tokens >= 0, "max_tokens", self.max_tokens, "0 or more")
+        pools = self.pooling is not None
+        require(not pools or self.max_tokens == 0, "max_tokens", self.max_tokens, "0, since pooling writes nothing")
         require(all(self.stop), "stop", self.stop, "strings that are not empty")
         for name in ("logprobs", "prompt_logprobs"):
             value = getattr(self, name)

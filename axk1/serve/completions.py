@@ -73,7 +73,7 @@ class CompletionReply:
         if asked.stream and asked.echo and asked.logprobs is not None:
             raise ApiError("echo with logprobs is only for stream = false", param="echo")
         params, tokenizer = asked.sampling_params(), engine.engine.tokenizer
-        prompts = await asyncio.to_thread(_encoded, tokenizer, asked.prompt)
+        prompts = await asyncio.to_thread(encoded, tokenizer, asked.prompt)
         grammar = await compiled(engine, params, asked)
         return cls(tokenizer, name, asked, prompts, engine.submit(prompts, params, grammar))
 
@@ -117,14 +117,18 @@ class CompletionReply:
         return told
 
 
-def _encoded(tokenizer: Tokenizer, prompt: Any) -> list[list[int]]:
-    """The prompts as ids. Special tokens in their text count: whoever uses this route renders prompts alone."""
-    if not prompt:
-        raise ApiError("prompt is empty", param="prompt")
-    if isinstance(prompt, str):
-        return [tokenizer.encode(prompt)]
-    if isinstance(prompt[0], int):
-        return [prompt]
-    if isinstance(prompt[0], str):
-        return tokenizer.encode_batch(prompt)
-    return prompt
+def encoded(tokenizer: Tokenizer, given: Any, field: str = "prompt") -> list[list[int]]:
+    """Texts or token ids, one or many -> ids. Special tokens in a text count: whoever sends it rendered it alone.
+
+    Raises:
+        ApiError: there is nothing in the field.
+    """
+    if not given:
+        raise ApiError(f"{field} is empty", param=field)
+    if isinstance(given, str):
+        return [tokenizer.encode(given)]
+    if isinstance(given[0], int):
+        return [given]
+    if isinstance(given[0], str):
+        return tokenizer.encode_batch(given)
+    return given

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from axk1.serve.errors import ApiError, UnsupportedField
-from axk1.serve.fields import Fields
+from axk1.serve.fields import Request
 from axk1.serve.tools import Tool
 from axk1.tokenizer.special_tokens import TOOL_CALL
 from axk1.tokenizer.tokenizer import Tokenizer
@@ -16,13 +16,13 @@ _TAKES_ARGUMENTS_AS_TEXT = re.compile(r"\barguments\s+is\s+string")
 """In a chat template that tells the two forms of arguments apart; most others know objects only."""
 
 
-class TemplateOptions(Fields):
+class TemplateOptions(Request):
     """``chat_template_kwargs``: what the chat template is told."""
 
     enable_thinking: bool = True
 
 
-class Conversation(Fields):
+class Conversation(Request):
     """What a chat template renders."""
 
     messages: list[dict[str, Any]]
@@ -39,8 +39,6 @@ class Conversation(Fields):
         for place, message in enumerate(self.messages):
             if not isinstance(message.get("role"), str):
                 raise ValueError(f"messages[{place}] has no role")
-            if message.get("function_call"):
-                raise UnsupportedField(f"messages[{place}].function_call", "tool_calls")
             _check_content(message.get("content"), f"messages[{place}].content")
             _check_calls(message.get("tool_calls"), f"messages[{place}].tool_calls")
         return self
@@ -71,10 +69,6 @@ class Conversation(Fields):
 
 
 def _check_content(content: Any, field: str) -> None:
-    for part in content if isinstance(content, list) else ():
-        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-        if kind != "text":
-            raise UnsupportedField(f"{field} of type {kind!r}", "text")
     if content is not None and not isinstance(content, str | list):
         raise ValueError(f"{field} is neither a string nor a list of parts")
 

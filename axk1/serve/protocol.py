@@ -1,6 +1,6 @@
 """What clients send, under OpenAI's names, with vLLM's additions.
 
-A field that would change the answer is done or refused, never left out in silence.
+Fields that are unknown here are kept: whoever answers does them or refuses them, none leaves them out in silence.
 """
 
 from typing import Any, Literal
@@ -12,23 +12,28 @@ from axk1.engine.sampling_params import SamplingParams
 from axk1.engine.structured_outputs import StructuredOutputsParams
 from axk1.serve.conversation import Conversation
 from axk1.serve.errors import ApiError
-from axk1.serve.fields import Fields
+from axk1.serve.fields import Request
 from axk1.serve.response_format import WithFormat
 from axk1.serve.tools import Function, NamedTool, ToolChoice, calls_grammar
 from axk1.tokenizer.special_tokens import TOOL_CALL
 from axk1.tokenizer.tokenizer import Tokenizer
 
 
-class StreamOptions(Fields):
+class ModelRequest(Request):
+    """A request to one of the models; no name means the only one."""
+
+    model: str | None = None
+
+
+class StreamOptions(Request):
     """What a stream tells beside the text."""
 
     include_usage: bool = False
 
 
-class _Sampling(WithFormat):
+class _Sampling(WithFormat, ModelRequest):
     """What chat and text completions share; what it means and its defaults are the engine's."""
 
-    model: str | None = None
     n: int = SamplingParams.n
     temperature: float = SamplingParams.temperature
     top_p: float = SamplingParams.top_p
@@ -198,25 +203,31 @@ class CompletionRequest(_Sampling):
         )
 
 
-class TokenizeRequest(Fields):
+class EmbeddingRequest(ModelRequest):
+    """``POST /v1/embeddings``."""
+
+    input: str | list[int] | list[str] | list[list[int]]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(None, ge=1)
+    pooling: Literal["mean", "last"] = "mean"
+
+
+class TokenizeRequest(ModelRequest):
     """``POST /tokenize`` of a text."""
 
-    model: str | None = None
     prompt: str
     add_special_tokens: bool = True  # ours add none
     return_token_strs: bool = False
 
 
-class TokenizeChatRequest(Conversation):
+class TokenizeChatRequest(Conversation, ModelRequest):
     """``POST /tokenize`` of a conversation."""
 
-    model: str | None = None
     add_generation_prompt: bool = True
     return_token_strs: bool = False
 
 
-class DetokenizeRequest(Fields):
+class DetokenizeRequest(ModelRequest):
     """``POST /detokenize``."""
 
-    model: str | None = None
     tokens: list[int]

@@ -10,11 +10,11 @@ from axk1.engine.async_engine import AsyncEngine
 from axk1.engine.sampling_params import SamplingParams
 from axk1.engine.structured_outputs import GrammarError, StructuredOutputsParams
 from axk1.serve.errors import ApiError
-from axk1.serve.fields import Fields
+from axk1.serve.fields import Request
 from axk1.serve.tools import json_schema
 
 
-class NamedSchema(Fields):
+class NamedSchema(Request):
     """A JSON schema under a name. With ``strict`` a keyword that no grammar can express is an error."""
 
     name: str
@@ -23,7 +23,7 @@ class NamedSchema(Fields):
     strict: bool = False
 
 
-class TextFormat(Fields):
+class TextFormat(Request):
     """Any text."""
 
     type: Literal["text"]
@@ -55,7 +55,7 @@ class JsonSchemaFormat(TextFormat):
 ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
 
 
-class StructuredOutputs(Fields):
+class StructuredOutputs(Request):
     """vLLM's field: exactly one of these."""
 
     json_: str | bool | dict[str, Any] | None = Field(None, alias="json")
@@ -69,7 +69,7 @@ class StructuredOutputs(Fields):
         return StructuredOutputsParams(self.json_, self.regex, self.choice, self.grammar, self.json_object)
 
 
-class WithFormat(Fields):
+class WithFormat(Request):
     """The fields of a request that say what form its text shall have. One of them at most may be sent."""
 
     response_format: ResponseFormat | None = Field(None, discriminator="type")

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from axk1.engine.structured_outputs import WHITESPACE
-from axk1.serve.fields import Fields
+from axk1.serve.fields import Request
 from axk1.tokenizer.special_tokens import TOOL_CALL, TOOL_CALL_END
 from axk1.tokenizer.tokenizer import Tokenizer
 
@@ -32,7 +32,7 @@ _NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
 """Parameters of a function that declares none."""
 
 
-class Function(Fields):
+class Function(Request):
     """A function that the model may call."""
 
     name: str = Field(pattern=r"^[\w.:-]{1,128}$")
@@ -45,7 +45,7 @@ class Function(Fields):
         return json_schema(self.parameters or _NOTHING, strict=self.strict)
 
 
-class Tool(Fields):
+class Tool(Request):
     """An entry of ``tools``."""
 
     type: Literal["function"]
@@ -59,13 +59,13 @@ class Tool(Fields):
         return {"type": "function", "function": {**told, "parameters": self.function.parameters or _NOTHING}}
 
 
-class Name(Fields):
+class Name(Request):
     """The function of a named choice."""
 
     name: str
 
 
-class NamedTool(Fields):
+class NamedTool(Request):
     """``tool_choice`` of one function."""
 
     type: Literal["function"]

@@ -113,7 +113,7 @@ def test_unknown_models_and_paths_are_404(server):
         server.client.chat.completions.create(model="big", messages=USER)
     with pytest.raises(openai.NotFoundError):
         server.client.models.retrieve("big")
-    refused(server, "/v1/embeddings", 404, json={})
+    refused(server, "/v1/audio/speech", 404, json={})
     assert [each.id for each in server.client.models.list()] == ["tiny"]
     assert server.client.models.retrieve("tiny").max_model_len == 512
 

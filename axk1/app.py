@@ -135,9 +135,15 @@ def _open_engine(config: ServeConfig, path: Path, dry_run: bool) -> EngineServic
     """The plan of an engine here, and the engine unless this is a dry run."""
     model_config, name = ModelConfig.load(path), config.served_model_name or path.resolve().name
     value_bytes = 4 if config.dtype in ("auto", "float32") else 2
-    tokens = config.num_blocks(model_config, value_bytes) * config.block_size
+    drafting = config.speculative_config
+    draft = None if drafting.model is None else ModelConfig.load(drafting.model)
+    tokens = config.num_blocks(model_config, value_bytes, draft=draft) * config.block_size
     console.print(f"[bold]{path}[/bold] as {name!r}, {config.length_limit(model_config):,} tokens of context")
     console.print(f"cache of {tokens:,} tokens; {config.max_num_seqs} texts at once, {config.max_waiting} more wait")
+    if drafting.method is not None:
+        source = f"{drafting.method}{f' {drafting.model}' if drafting.model else ''}"
+        most, texts = drafting.num_speculative_tokens, drafting.largest_batch
+        console.print(f"drafts by {source}, at most {most} tokens each, while at most {texts} texts share a pass")
     if dry_run:
         return None
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)

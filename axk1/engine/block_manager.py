@@ -67,6 +67,14 @@ class BlockManager:
             sequence.block_table.append(block)
         return True
 
+    def trim(self, sequence: Sequence) -> None:
+        """Takes back what lies behind a sequence's tokens: blocks in which drafts stood that were wrong."""
+        for block in reversed(sequence.block_table[self.blocks_for(sequence.num_tokens) :]):
+            self._users[block] = 0
+            self._free[block] = None
+            self._free.move_to_end(block, last=False)
+            sequence.block_table.pop()
+
     def publish(self, sequence: Sequence, tokens: int) -> None:
         """Makes the full blocks among the first ``tokens`` tokens known.
 

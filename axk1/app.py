@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import ipaddress
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ from axk1.serve.responses import router as responses
 from axk1.serve.responses.store import ResponseStore
 from axk1.serve.router import router
 from axk1.serve.service import ModelService
+from axk1.serve.tenants.accounts import Accounts
+from axk1.serve.tenants.directory import Directory
+from axk1.serve.tenants.gate import Gate
+from axk1.serve.tenants.metered import MeteredService
 from axk1.serve.upstream.failures import KEY_VARIABLE
 from axk1.serve.upstream.server import Upstream, checked_url
 from axk1.serve.upstream.service import UpstreamService
@@ -50,7 +55,7 @@ class ServeConfig(EngineConfig):
     upstream_timeout_seconds: float = 600
     """Seconds of silence after which an upstream's answer is given up."""
     host: str = "127.0.0.1"
-    """Address to listen at; 0.0.0.0 lets other machines in."""
+    """Address to listen at; 0.0.0.0 lets other machines in, and then they need API keys (axk1 tenants add)."""
     port: int = 8000
     """Port to listen at."""
     served_model_name: str | None = None
@@ -64,6 +69,8 @@ class ServeConfig(EngineConfig):
     postgresql://user:password@host/name."""
     keep_responses_days: float = 30
     """Days since its last use after which a stored response of /v1/responses is deleted."""
+    without_tenants: bool = False
+    """Answer everybody who reaches the port: no API keys, no limits, no record of usage."""
     device: str = "cpu"
     """Device of the model, such as cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -93,15 +100,28 @@ class ServeConfig(EngineConfig):
             changed = field.name in here and value != field.default
             require(not changed, field.name, value, "leaving it out with --upstream: the engine is elsewhere")
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the address."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
-def create_app(service: ModelService, database: Engine, *, keep_responses_days: float = 30) -> FastAPI:
+
+def create_app(
+    service: ModelService, database: Engine, *, keep_responses_days: float = 30, with_tenants: bool = False
+) -> FastAPI:
     """The application over some models; its start and its end are the service's.
 
     Args:
         service: who answers.
         database: where the server keeps its state.
         keep_responses_days: days after which stored responses are deleted.
+        with_tenants: ask for API keys and meter every request; otherwise everybody is answered.
     """
+    if with_tenants:
+        service = MeteredService(service, Accounts(database))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -110,34 +130,64 @@ def create_app(service: ModelService, database: Engine, *, keep_responses_days: 
         await service.stop()
 
     app = FastAPI(title="A.X K1", lifespan=lifespan)
-    app.add_middleware(RequestIds)
     errors.install(app)
     app.include_router(router(service))
     app.include_router(responses.router(service, ResponseStore(database, keep_days=keep_responses_days)))
     app.include_router(page.router())
+    if with_tenants:
+        page_paths = (route.path for route in page.router().routes)
+        app.add_middleware(Gate, directory=Directory(database), open_paths=("/health", *page_paths))
+    app.add_middleware(RequestIds)  # around the gate: its refusals have a name, too
     return app
 
 
 def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     """Serves until a signal comes; then no new requests are taken, and those that run have time to end."""
+    database = None if dry_run else open_database(config.database)
+    with_tenants = database is not None and _ask_for_keys(config, database)
     open_service = _open_upstreams if config.path is None else _open_engine
     service = open_service(config, config.path, dry_run)
     console.print(f"http://{config.host}:{config.port}/v1   health: /health   metrics: /metrics")
     console.print(f"talk to it in a browser: http://{config.host}:{config.port}/")
-    if service is not None:
-        database = open_database(config.database)
-        app = create_app(service, database, keep_responses_days=config.keep_responses_days)
+    if service is not None and database is not None:
+        kept = config.keep_responses_days
+        app = create_app(service, database, keep_responses_days=kept, with_tenants=with_tenants)
         drain = config.drain_seconds
         uvicorn.run(app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=drain)
+
+
+def _ask_for_keys(config: ServeConfig, database: Engine) -> bool:
+    """Whether callers need API keys; says so. Raises ConfigError where the network would get in without one."""
+    if config.without_tenants:
+        console.print(f"[bold]no API keys[/bold] (--without-tenants): whoever reaches {config.host} is answered")
+        return False
+    organisations = len(Directory(database).organisations())
+    if organisations:
+        plural = "s" if organisations > 1 else ""
+        console.print(f"API keys of {organisations} organisation{plural} are asked for; /health and the page are open")
+        return True
+    if not config.is_local:
+        raise ConfigError(
+            f"host = {config.host!r} lets other machines in, and there is no organisation whose keys they would need",
+            repair="axk1 tenants add NAME && axk1 tenants key NAME, or --without-tenants to answer everybody",
+        )
+    console.print(f"no organisations, so no API keys: only this machine reaches {config.host}")
+    return False
 
 
 def _open_engine(config: ServeConfig, path: Path, dry_run: bool) -> EngineService | None:
     """The plan of an engine here, and the engine unless this is a dry run."""
     model_config, name = ModelConfig.load(path), config.served_model_name or path.resolve().name
     value_bytes = 4 if config.dtype in ("auto", "float32") else 2
-    tokens = config.num_blocks(model_config, value_bytes) * config.block_size
+    drafting = config.speculative_config
+    draft = None if drafting.model is None else ModelConfig.load(drafting.model)
+    tokens = config.num_blocks(model_config, value_bytes, draft=draft) * config.block_size
     console.print(f"[bold]{path}[/bold] as {name!r}, {config.length_limit(model_config):,} tokens of context")
     console.print(f"cache of {tokens:,} tokens; {config.max_num_seqs} texts at once, {config.max_waiting} more wait")
+    if drafting.method is not None:
+        source = f"{drafting.method}{f' {drafting.model}' if drafting.model else ''}"
+        most, texts = drafting.num_speculative_tokens, drafting.largest_batch
+        console.print(f"drafts by {source}, at most {most} tokens each, while at most {texts} texts share a pass")
     if dry_run:
         return None
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)

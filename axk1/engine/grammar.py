@@ -74,15 +74,15 @@ class _Vocabulary:
         return self._tokenizer.encode(text.decode("utf-8", "replace"), special=False)
 
 
-def masks(matchers: list[LLMatcher], vocab_size: int) -> np.ndarray:
-    """Which tokens may come next, as a bool array (matchers, vocab_size). A matcher that fails allows only the end."""
+def forbidden(matchers: list[LLMatcher], vocab_size: int) -> np.ndarray:
+    """Which tokens may not come next, as a bool array (matchers, vocab_size). A matcher that fails allows the end."""
     words = np.zeros((len(matchers), -(-vocab_size // 32)), dtype=np.int32)
     if len(matchers) == 1:
         matchers[0].unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
     else:
         places = [(matcher, place) for place, matcher in enumerate(matchers)]
         _executor().unsafe_compute_mask_ptr(places, words.ctypes.data, words.strides[0], len(matchers))
-    return np.unpackbits(words.view(np.uint8), axis=1, count=vocab_size, bitorder="little").view(np.bool_)
+    return np.unpackbits(np.invert(words).view(np.uint8), axis=1, count=vocab_size, bitorder="little").view(np.bool_)
 
 
 @functools.cache

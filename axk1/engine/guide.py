@@ -9,7 +9,7 @@ import torch
 from llguidance import LLMatcher
 from torch import Tensor
 
-from axk1.engine.grammar import masks
+from axk1.engine.grammar import forbidden
 from axk1.tokenizer.special_tokens import THINK, THINK_END
 from axk1.tokenizer.tokenizer import Tokenizer
 
@@ -79,9 +79,9 @@ def restrict(logits_BV: Tensor, guides: list[Guide | None]) -> None:
             guide.restrict_thought(logits_V)
     rows = [row for row, guide in enumerate(guides) if guide is not None and guide.matcher is not None]
     if rows:
-        allowed = torch.from_numpy(masks([guides[row].matcher for row in rows], logits_BV.shape[1]))
-        for row, allowed_V in zip(rows, allowed.to(logits_BV.device), strict=True):
-            logits_BV[row].masked_fill_(~allowed_V, -math.inf)
+        banned = torch.from_numpy(forbidden([guides[row].matcher for row in rows], logits_BV.shape[1]))
+        for row, banned_V in zip(rows, banned.to(logits_BV.device), strict=True):
+            logits_BV[row].masked_fill_(banned_V, -math.inf)
 
 
 def thought_is_open(tokenizer: Tokenizer, token_ids: list[int]) -> bool:

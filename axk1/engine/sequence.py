@@ -1,9 +1,11 @@
 """``Sequence``: one text being written, from its arrival to its end."""
 
-import random
+import hashlib
 import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
 
 from axk1.engine.detokenizer import Detokenizer
 from axk1.engine.guide import Guide
@@ -32,6 +34,34 @@ class Times:
     last_token: float | None = None
 
 
+class Noise:
+    """The random numbers by which a text's tokens are drawn, as many for each place in it.
+
+    They depend on the seed and the place alone, so that neither neighbours nor a recomputation nor tokens that were
+    drafted and rejected can change them, and a draft model draws by the same ones.
+    """
+
+    def __init__(self, seed: str | None) -> None:
+        """Args: seed: what they follow from; None draws it."""
+        digest = None if seed is None else hashlib.blake2b(seed.encode(), digest_size=16).digest()
+        self._generator = np.random.default_rng(digest and int.from_bytes(digest))
+        self._kept: dict[int, np.ndarray] = {}
+        self._drawn = 0
+
+    def at(self, place: int, size: int) -> np.ndarray:
+        """Two rows of ``size`` numbers from the standard exponential distribution.
+
+        Args:
+            place: which of the new tokens they are for; at most a thousand before the last that was asked for.
+            size: always the same for a text.
+        """
+        while self._drawn <= place:
+            self._kept[self._drawn] = self._generator.standard_exponential((2, size))
+            self._kept.pop(self._drawn - 1000, None)
+            self._drawn += 1
+        return self._kept[place]
+
+
 class Sequence:
     """The tokens of one text, its place in the cache and what is known of its end.
 
@@ -45,6 +75,7 @@ class Sequence:
         pooler: collects the prompt's hidden states; None where text is written instead.
         finish_reason: None while it goes on; ``stop``, ``length`` or ``abort``, or ``error`` where its grammar failed.
         stop_reason: the stop string or token that ended it, or what was wrong with the grammar.
+        noise: the random numbers by which its tokens are drawn.
     """
 
     def __init__(
@@ -80,8 +111,7 @@ class Sequence:
         self.finish_reason: str | None = None
         self.stop_reason: str | int | None = None
         self.times = Times()
-        # Numbers of its own, one per token: neither neighbours nor a recomputation can change them.
-        self.random = random.Random(None if params.seed is None else f"{params.seed}/{index}")
+        self.noise = Noise(None if params.seed is None else f"{params.seed}/{index}")
 
     @property
     def num_tokens(self) -> int:

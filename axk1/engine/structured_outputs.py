@@ -74,6 +74,8 @@ class StructuredOutputsParams:
         try:
             if self.kind in ("json", "json_object"):
                 return LLMatcher.grammar_from_json_schema(self._text(), overrides={"whitespace_pattern": WHITESPACE})
+            if self.kind == "choice":  # one lexeme, since as many rules they would be too many
+                return LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {self._text()}")
             return grammar_from(self.kind, self._text())
         except (ValueError, RecursionError) as error:
             raise GrammarError(self.field, str(error)) from None
@@ -83,6 +85,8 @@ class StructuredOutputsParams:
         if isinstance(value, str):
             return value
         try:
-            return json.dumps(list(value) if self.kind == "choice" else value)
+            if self.kind == "choice":
+                return " | ".join(json.dumps(each) for each in value)
+            return json.dumps(value)
         except (TypeError, ValueError, RecursionError) as error:
             raise GrammarError(self.field, f"it is no JSON: {error}") from None

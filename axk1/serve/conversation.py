@@ -1,6 +1,7 @@
 """``Conversation``: messages and tools as clients send them, checked before they reach the chat template."""
 
 import json
+import re
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -10,6 +11,9 @@ from axk1.serve.fields import Request
 from axk1.serve.tools import Tool
 from axk1.tokenizer.special_tokens import TOOL_CALL
 from axk1.tokenizer.tokenizer import Tokenizer
+
+_TAKES_ARGUMENTS_AS_TEXT = re.compile(r"\barguments\s+is\s+string")
+"""In a chat template that tells the two forms of arguments apart; most others know objects only."""
 
 
 class TemplateOptions(Request):
@@ -55,8 +59,9 @@ class Conversation(Request):
                 "tools is not supported for this model: its chat template writes no calls in Hermes' form",
                 param="tools",
             )
+        as_text = _TAKES_ARGUMENTS_AS_TEXT.search(template) is not None
         return tokenizer.encode_chat(
-            self.messages,
+            self.messages if as_text else [_with_parsed_arguments(message) for message in self.messages],
             tools=[tool.described() for tool in self.tools],
             enable_thinking=self.enable_thinking,
             add_generation_prompt=add_generation_prompt,
@@ -81,6 +86,17 @@ def _check_calls(calls: Any, field: str) -> None:
             raise ValueError(f"{field}[{place}].function has no name")
         if not _is_object(function.get("arguments")):
             raise ValueError(f"{field}[{place}].function.arguments is not the JSON of an object")
+
+
+def _with_parsed_arguments(message: dict[str, Any]) -> dict[str, Any]:
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    functions = [dict(call["function"]) for call in calls]
+    for function in functions:
+        if isinstance(function.get("arguments"), str):
+            function["arguments"] = json.loads(function["arguments"].strip() or "{}")
+    return {**message, "tool_calls": [{**c, "function": f} for c, f in zip(calls, functions, strict=True)]}
 
 
 def _is_object(arguments: Any) -> bool:

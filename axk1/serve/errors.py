@@ -1,10 +1,13 @@
 """Errors in OpenAI's form, ``{"error": {"message", "type", "param", "code"}}`` with the status.
 
 400  the request is wrong or asks for what is not supported   invalid_request_error
+401  no API key, or one that is not known here                invalid_request_error
+403  the API key is not for this path                         invalid_request_error
 404  no such model or path                                    not_found_error
-429  the queue is full; Retry-After says when to come again   rate_limit_error
+429  the queue is full or a limit is reached; Retry-After     rate_limit_error
+     says when to come again
 500  a bug here                                               server_error
-503  the engine has stopped                                   server_error
+503  the engine has stopped, or usage cannot be written       server_error
 """
 
 import json

@@ -124,6 +124,12 @@ class ChatRequest(Conversation, _Sampling):
         """Whether the assistant may think before it answers."""
         return self.chat_template_kwargs.enable_thinking and self.reasoning_effort != "none"
 
+    def parts(self) -> list[tuple[str, StructuredOutputsParams]]:
+        """The same, with the parameters of the tools."""
+        schemas = [(place, tool.function.arguments_schema()) for place, tool in enumerate(self.tools)]
+        tools = [(f"tools[{place}].function.parameters", StructuredOutputsParams(json=s)) for place, s in schemas]
+        return [*super().parts(), *tools]
+
     @property
     def callable_functions(self) -> list[Function]:
         """The functions that the answer may call."""

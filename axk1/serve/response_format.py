@@ -94,12 +94,25 @@ class WithFormat(Request):
         require(len(forms) <= 1, "response_format", list(forms), "one field at most that says what form the text has")
         return next(iter(forms.items()), None)
 
+    def parts(self) -> list[tuple[str, StructuredOutputsParams]]:
+        """Everything in the request that becomes a grammar or a part of one, and the field where it stands."""
+        form = self.form()
+        return [] if form is None else [form]
+
 
 async def compiled(engine: AsyncEngine, params: SamplingParams, asked: WithFormat) -> LLMatcher | None:
     """The grammar of a request. Raises ApiError with the field that holds it, where it cannot be used."""
     try:
         return await engine.compile(params)
     except GrammarError as error:
-        form = asked.form()
-        field = form[0] if form else error.field
-        raise ApiError(f"{field} cannot be used: {error.reason}", param=field, code="invalid_grammar") from None
+        field, reason = error.field, error.reason
+    parts = asked.parts()
+    if len(parts) == 1:
+        field = parts[0][0]
+    for name, part in parts if len(parts) > 1 else ():  # were put together: which cannot be used alone?
+        try:
+            await engine.compile(SamplingParams(structured_outputs=part))
+        except GrammarError as error:
+            field, reason = name, error.reason
+            break
+    raise ApiError(f"{field} cannot be used: {reason}", param=field, code="invalid_grammar")

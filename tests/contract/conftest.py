@@ -50,12 +50,13 @@ def checkpoint(network: Transformer, tokenizer: Tokenizer, tmp_path_factory) -> 
 
 
 @pytest.fixture(scope="module")
-def serve() -> Iterator[Callable[..., subprocess.Popen]]:
+def serve(tmp_path_factory) -> Iterator[Callable[..., subprocess.Popen]]:
     """Starts ``axk1 serve`` with some words and waits until it answers at a port; all are killed at the end."""
     running: list[subprocess.Popen] = []
 
     def start_process(*words: str, port: int, **environment: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "axk1", "serve", *words, "--port", str(port)]
+        state = f"sqlite:///{tmp_path_factory.mktemp('state')}/axk1.db"
+        command = [sys.executable, "-m", "axk1", "serve", *words, "--port", str(port), "--database", state]
         process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
         running.append(process)
         while process.poll() is None:

@@ -51,21 +51,31 @@ def start(
     tokenizer: Tokenizer,
     *,
     max_waiting: int = 256,
+    database: str | None = None,
+    with_tenants: bool = False,
     gate: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     **options,
 ) -> Iterator[Running]:
+    """A server, for as long as the iterator is open. Args: gate: puts something in front of the application."""
     engine = LLMEngine(network, tokenizer, EngineConfig(**options))
     service = EngineService(engine, "tiny", max_waiting=max_waiting)
-    with listening(service, gate) as url:
+    with listening(service, database=database, with_tenants=with_tenants, gate=gate) as url:
         yield Running(url, service, LLM(network, tokenizer))
 
 
 @contextmanager
-def listening(service: ModelService, gate: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[str]:
+def listening(
+    service: ModelService,
+    *,
+    database: str | None = None,
+    with_tenants: bool = False,
+    gate: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+) -> Iterator[str]:
     """The address of a service, which runs while the block does."""
     with socket.socket() as listener, tempfile.TemporaryDirectory() as folder:
         listener.bind(("127.0.0.1", 0))
-        app = gate(create_app(service, open_database(f"sqlite:///{folder}/axk1.db")))
+        state = open_database(database or f"sqlite:///{folder}/axk1.db")
+        app = gate(create_app(service, state, with_tenants=with_tenants))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -76,6 +86,13 @@ def listening(service: ModelService, gate: Callable[[ASGIApp], ASGIApp] = lambda
         finally:
             server.should_exit = True
             thread.join()
+            state.dispose()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 from fastapi import FastAPI
-from running_server import until
+from running_server import start, until
 from starlette.testclient import TestClient
 from websockets.sync.client import connect
 
@@ -182,3 +182,23 @@ def test_a_compaction_needs_a_model_and_a_conversation(server):
     for body in ({"input": "a"}, {"model": "tiny"}, {"model": "tiny", "input": "a", "temperature": 1}):
         assert httpx.post(f"{server.url}/v1/responses/compact", json=body).status_code == 400
     assert httpx.post(f"{server.url}/v1/responses/compact", json={"model": "big", "input": "a"}).status_code == 404
+
+
+def test_a_pass_that_fails_ends_the_response_and_keeps_nothing(network, tokenizer):
+    for running in start(network, tokenizer):
+        engine = running.service.engine.engine
+        with opened(running) as connection:
+            first = turn(connection, "하나", store=False)[-1]["response"]
+            request = {**DIRECT, "input": "둘", "max_output_tokens": 400, "previous_response_id": first["id"]}
+            connection.send(json.dumps({"type": "response.create", **request}))
+            json.loads(connection.recv(timeout=60))
+            engine._runner._model = None  # the next pass cannot run
+            last = answer(connection)[-1]
+            assert last["type"] == "response.failed" and last["response"]["error"]["code"] == "engine_stopped"
+            assert httpx.get(f"{running.url}/v1/responses/{last['response']['id']}").status_code == 404
+            (error,) = turn(connection, "셋", store=False, previous_response_id=first["id"])
+            assert error["error"]["code"] == "previous_response_not_found"
+            (error,) = turn(connection, "넷")
+            assert (error["status"], error["error"]["code"]) == (503, "engine_stopped")
+        body = {**DIRECT, "input": "a"}
+        assert httpx.post(f"{running.url}/v1/responses", json=body).status_code == 503

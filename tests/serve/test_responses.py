@@ -6,6 +6,8 @@ import typing
 import httpx
 import openai
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from openai.types import responses as types
 from running_server import until
 
@@ -277,3 +279,44 @@ def test_an_image_is_refused_since_the_model_cannot_see(server):
     image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
     with pytest.raises(openai.BadRequestError, match="cannot see"):
         ask(server, [{"role": "user", "content": [{"type": "input_text", "text": "?"}, image]}])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+PARTS = ["input_text", "output_text", "input_image", "refusal"]
+PART = st.fixed_dictionaries({"type": st.sampled_from(PARTS)}, optional={"text": JSON})
+ITEM = st.fixed_dictionaries(
+    {"type": st.sampled_from(["message", "reasoning", "function_call", "function_call_output", "compaction", "x"])},
+    optional={
+        "role": st.sampled_from(["user", "assistant", "system", "wizard"]),
+        "content": JSON | st.lists(PART, max_size=2),
+        "encrypted_content": JSON,
+        "call_id": st.just("c") | JSON,
+        "name": st.just("f") | JSON,
+        "arguments": st.just("{}") | JSON,
+        "output": JSON | st.lists(PART, max_size=2),
+        "id": JSON,
+        "status": JSON,
+        "summary": JSON,
+    },
+)
+FIELDS = ["text", "tools", "tool_choice", "reasoning", "include", "metadata", "temperature", "store", "top_logprobs"]
+
+
+@settings(max_examples=60)
+@example(given=[{"role": "user", "content": "a", "status": 5, "id": None}], fields={})
+@example(given=[{"type": "function_call", "call_id": "c", "name": "f", "arguments": "[1]"}], fields={})
+@example(given="a\ud800", fields={"metadata": {"a": "\ud800"}})
+@given(given=JSON | st.lists(ITEM, max_size=3), fields=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=2))
+def test_whatever_comes_is_answered_or_refused_in_form(server, given, fields):
+    body = json.dumps({"model": "tiny", "input": given, "max_output_tokens": 1, **fields})
+    headers = {"content-type": "application/json"}
+    answer = httpx.post(f"{server.url}/v1/responses", content=body, headers=headers, timeout=100)
+    assert answer.status_code in (200, 400), answer.text
+    if answer.status_code == 400:
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    else:
+        assert answer.json()["status"] in ("completed", "incomplete")

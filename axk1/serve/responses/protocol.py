@@ -3,6 +3,7 @@
 Names and meanings are OpenAI's; https://www.openresponses.org/specification says which of them everybody shares.
 """
 
+import json
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -124,6 +125,16 @@ class _Conversation(Request):
     previous_response_id: str | None = None
     instructions: str | None = None
     prompt_cache_key: str | None = Field(None, max_length=64)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_text(cls, values: Any) -> Any:
+        """The answer repeats much of the request, so that must have a form as JSON in UTF-8."""
+        try:
+            json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
+        except ValueError as error:
+            raise ValueError(f"it cannot be sent back as JSON: {error}") from None
+        return values
 
     @model_validator(mode="after")
     def _refuse_unsupported(self) -> "_Conversation":

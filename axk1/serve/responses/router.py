@@ -32,14 +32,14 @@ def router(service: ModelService, store: ResponseStore, *, socket_seconds: float
     async def create(asked: ResponseRequest, request: Request) -> Response:
         caller = caller_of(request)
         history = History(store, caller.tenant)
-        reply = await ResponseReply.open(service, caller, asked, history, openai_names=_is_openai(request))
-        return await respond(request, reply, stream=asked.stream)
+        opening = ResponseReply.open(service, caller, asked, history, openai_names=_is_openai(request))
+        return await respond(request, opening, stream=asked.stream)
 
     @routes.post("/compact")
     async def compact(asked: CompactRequest, request: Request) -> Response:
         caller = caller_of(request)
-        reply = await CompactReply.open(service, caller, asked, History(store, caller.tenant))
-        return await respond(request, reply, stream=False)
+        opening = CompactReply.open(service, caller, asked, History(store, caller.tenant))
+        return await respond(request, opening, stream=False)
 
     @routes.get("/{response_id}")
     async def retrieve(response_id: str, request: Request, stream: bool = False) -> dict[str, Any]:

@@ -53,7 +53,8 @@ class ResponseSocket:
         try:
             await asyncio.wait((work, reader), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
-                work.result()
+                with contextlib.suppress(WebSocketDisconnect):
+                    work.result()
         finally:
             for task in (work, reader):
                 task.cancel()

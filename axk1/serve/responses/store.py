@@ -83,14 +83,16 @@ class ResponseStore:
         """The items of a response and of all that it goes on from, the oldest first; None where one is missing.
 
         Args:
-            with_output: whether the response's own output is the end of it.
+            with_output: whether the response's own output is the end of it, since somebody goes on from there;
+                that counts as a use of all of them.
         """
         with Session(self._database) as session, session.begin():
             chain = self._chain(session, tenant, response_id)
             if chain is None:
                 return None
-            now = time.time()
-            session.execute(update(StoredResponse).where(StoredResponse.id.in_(chain)).values(used=now))
+            if with_output:  # it goes on
+                used = update(StoredResponse).where(StoredResponse.id.in_(chain)).values(used=time.time())
+                session.execute(used)
             rows = session.scalars(select(StoredItem).where(StoredItem.response_id.in_(chain)))
             order = {each: place for place, each in enumerate(chain)}
             found = sorted(rows, key=lambda row: (-order[row.response_id], row.place))

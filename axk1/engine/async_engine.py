@@ -10,7 +10,7 @@ from typing import NamedTuple
 from llguidance import LLMatcher
 
 from axk1.core.config import require
-from axk1.core.errors import AXK1Error
+from axk1.engine.errors import EngineStopped, QueueFull
 from axk1.engine.llm_engine import LLMEngine, SequenceOutput
 from axk1.engine.sampling_params import SamplingParams
 from axk1.engine.sequence import Sequence
@@ -19,23 +19,6 @@ from axk1.engine.structured_outputs import GrammarError
 _COMPILATIONS = 2
 """Grammars that are compiled at once; the others wait, so that hostile ones cannot take all threads."""
 _log = logging.getLogger(__name__)
-
-
-class QueueFull(AXK1Error):
-    """More is waiting than the engine takes.
-
-    Args:
-        message: how much is waiting.
-        retry_after: seconds after which it may be worth while to come again.
-    """
-
-    def __init__(self, message: str, *, retry_after: int) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class EngineStopped(AXK1Error):
-    """The engine takes no requests: it is shutting down, or a pass failed."""
 
 
 class Output(NamedTuple):

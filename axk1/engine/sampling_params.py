@@ -57,6 +57,9 @@ class SamplingParams:
     that has opened ``<think>``, the form is that of the text behind ``</think>``."""
     thinking_token_budget: int | None = None
     """Most tokens of a thought, after which ``</think>`` is written for the model; None means no limit."""
+    cache_salt: str = ""
+    """Cached beginnings are shared only among requests of the same salt, so that nobody can learn by trying what
+    others have sent."""
 
     def __post_init__(self) -> None:
         require(1 <= self.n <= 128, "n", self.n, "1 to 128")

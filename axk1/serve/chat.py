@@ -1,6 +1,7 @@
 """``POST /v1/chat/completions``: messages -> an answer, with reasoning and tool calls apart, whole or as a stream."""
 
 import asyncio
+import dataclasses
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -71,10 +72,13 @@ class ChatReply:
         self._frame = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": name}
 
     @classmethod
-    async def open(cls, engine: AsyncEngine, name: str, asked: ChatRequest) -> "ChatReply":
-        """Queues a request under the model's name; raises what ``errors`` puts into OpenAI's form."""
+    async def open(cls, engine: AsyncEngine, name: str, asked: ChatRequest, *, salt: str) -> "ChatReply":
+        """Queues a request under the model's name, its cached beginnings shared with those of the same salt.
+
+        Raises what ``errors`` puts into OpenAI's form.
+        """
         tokenizer = engine.engine.tokenizer
-        params = asked.sampling_params(tokenizer)
+        params = dataclasses.replace(asked.sampling_params(tokenizer), cache_salt=salt)
         # Long conversations take a while, and the event loop must not wait.
         prompt = await asyncio.to_thread(asked.encode, tokenizer)
         grammar = await compiled(engine, params, asked)

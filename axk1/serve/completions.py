@@ -1,6 +1,7 @@
 """``POST /v1/completions``: texts or token ids -> their continuation, with an echo of the prompt where asked for."""
 
 import asyncio
+import dataclasses
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -68,11 +69,14 @@ class CompletionReply:
         }
 
     @classmethod
-    async def open(cls, engine: AsyncEngine, name: str, asked: CompletionRequest) -> "CompletionReply":
-        """Queues a request under the model's name; raises what ``errors`` puts into OpenAI's form."""
+    async def open(cls, engine: AsyncEngine, name: str, asked: CompletionRequest, *, salt: str) -> "CompletionReply":
+        """Queues a request under the model's name, its cached beginnings shared with those of the same salt.
+
+        Raises what ``errors`` puts into OpenAI's form.
+        """
         if asked.stream and asked.echo and asked.logprobs is not None:
             raise ApiError("echo with logprobs is only for stream = false", param="echo")
-        params, tokenizer = asked.sampling_params(), engine.engine.tokenizer
+        params, tokenizer = dataclasses.replace(asked.sampling_params(), cache_salt=salt), engine.engine.tokenizer
         prompts = await asyncio.to_thread(encoded, tokenizer, asked.prompt)
         grammar = await compiled(engine, params, asked)
         return cls(tokenizer, name, asked, prompts, engine.submit(prompts, params, grammar))

@@ -27,8 +27,11 @@ class EmbeddingReply:
         self.headers: dict[str, str] = {}
 
     @classmethod
-    async def open(cls, engine: AsyncEngine, name: str, asked: EmbeddingRequest) -> "EmbeddingReply":
-        """Queues a request under the model's name; raises what ``errors`` puts into OpenAI's form."""
+    async def open(cls, engine: AsyncEngine, name: str, asked: EmbeddingRequest, *, salt: str) -> "EmbeddingReply":
+        """Queues a request under the model's name, its cached beginnings shared with those of the same salt.
+
+        Raises what ``errors`` puts into OpenAI's form.
+        """
         width = engine.engine.model.config.hidden_size
         if asked.dimensions is not None and asked.dimensions > width:
             message = f"dimensions = {asked.dimensions} is not allowed; allowed: 1 to {width}"
@@ -36,7 +39,9 @@ class EmbeddingReply:
         prompts = await asyncio.to_thread(encoded, engine.engine.tokenizer, asked.input, "input")
         if not all(prompts):
             raise ApiError("input has a text without tokens", param="input")
-        return cls(name, asked, engine.submit(prompts, SamplingParams(max_tokens=0, pooling=asked.pooling)))
+        return cls(
+            name, asked, engine.submit(prompts, SamplingParams(max_tokens=0, pooling=asked.pooling, cache_salt=salt))
+        )
 
     async def whole(self) -> dict[str, Any]:
         found: dict[int, Any] = {}

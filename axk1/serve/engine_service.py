@@ -61,15 +61,15 @@ class EngineService:
 
     async def chat(self, asked: ChatRequest, caller: Caller) -> ChatReply:
         self._check(asked)
-        return await ChatReply.open(self.engine, self.name, asked)
+        return await ChatReply.open(self.engine, self.name, asked, salt=caller.tenant)
 
     async def complete(self, asked: CompletionRequest, caller: Caller) -> CompletionReply:
         self._check(asked)
-        return await CompletionReply.open(self.engine, self.name, asked)
+        return await CompletionReply.open(self.engine, self.name, asked, salt=caller.tenant)
 
     async def embed(self, asked: EmbeddingRequest, caller: Caller) -> EmbeddingReply:
         self._check(asked)
-        return await EmbeddingReply.open(self.engine, self.name, asked)
+        return await EmbeddingReply.open(self.engine, self.name, asked, salt=caller.tenant)
 
     async def tokenize(self, asked: TokenizeRequest | TokenizeChatRequest) -> dict[str, Any]:
         self._check(asked)

@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from axk1.core.errors import AXK1Error
-from axk1.engine.async_engine import EngineStopped, QueueFull
+from axk1.engine.errors import EngineStopped, QueueFull
 
 _log = logging.getLogger(__name__)
 _TYPES = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}

@@ -122,14 +122,15 @@ def test_a_stream_of_vllm_adds_up_and_its_usage_is_its_own(front):
 
 
 def test_a_client_that_leaves_frees_its_place_at_vllm(front, vllm):
-    def running() -> float:
+    def count(pattern: str) -> float:
         page = httpx.get(f"{vllm}/metrics", timeout=100).text
-        return sum(float(n) for n in re.findall(r"^vllm:num_requests_running\{.*\} (.*)$", page, re.M))
+        return sum(float(n) for n in re.findall(rf"^vllm:{pattern}.*\}} (.*)$", page, re.M))
 
+    ended = count('request_success_total.*finished_reason="length"')
     body = {"prompt": "a", "max_tokens": 480, "ignore_eos": True, "stream": True, "n": 4}
     with httpx.stream("POST", f"{front}/v1/completions", json=body, timeout=300) as answer:
-        next(answer.iter_lines())
-        until(lambda: running() > 0)
-    until(lambda: running() == 0)
-    page = httpx.get(f"{vllm}/metrics", timeout=100).text
-    assert sum(map(float, re.findall(r'request_success_total\{.*finished_reason="length".*\} (.*)', page))) < 10
+        lines = answer.iter_lines()  # kept: a forgotten iterator closes the connection
+        next(lines)
+        until(lambda: count("num_requests_running") > 0)
+    until(lambda: count("num_requests_running") == 0)
+    assert count('request_success_total.*finished_reason="length"') == ended

@@ -157,8 +157,9 @@ def test_a_grammar_waits_until_the_thought_is_over(llm):
 @pytest.mark.parametrize("budget", [0, 1, 7])
 def test_a_budget_ends_a_thought_exactly(llm, budget):
     end = llm.tokenizer.special_tokens["</think>"]
-    bias = {end: -100.0}
-    params = SamplingParams(seed=1, n=3, max_tokens=40, thinking_token_budget=budget, logit_bias=bias, ignore_eos=True)
+    params = SamplingParams(
+        seed=1, n=3, max_tokens=40, ignore_eos=True, thinking_token_budget=budget, logit_bias={end: -100.0}
+    )
     for result in llm.generate([chat(llm)], params):
         assert result.token_ids.index(end) == budget and result.token_ids.count(end) == 1
         assert result.completion_tokens == 40

@@ -290,3 +290,16 @@ def test_nothing_is_answered_that_cannot_be_metered(network, tokenizer, tmp_path
             connection.exec_driver_sql("ALTER TABLE away RENAME TO holds")
         assert metered.post(key, "/v1/completions", {"prompt": "a", "max_tokens": 1}).status_code == 200
     assert len(metered.entries(key)) == 1
+
+
+def test_what_the_cache_knows_of_one_tenant_another_cannot_learn(metered):
+    """The time and the count of a cached beginning would tell who guesses what somebody else has sent."""
+    body = {"prompt": "제7조 예산은 49일에 놓인다. The committee met on day 21. " * 4, "max_tokens": 1}
+
+    def cached(key: str) -> int:
+        count = metered.post(key, "/v1/completions", body).json()["usage"]
+        return count["prompt_tokens_details"]["cached_tokens"]
+
+    owner, other = metered.key(), metered.key()
+    assert cached(owner) == 0 and cached(owner) > 0
+    assert cached(other) == 0 and cached(other) > 0

@@ -3,9 +3,9 @@
 A field that would change the answer is done or refused, never left out in silence.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from axk1.engine.sampling_params import SamplingParams
 from axk1.serve.errors import ApiError, UnsupportedField
@@ -27,10 +27,20 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 """Values with which fields that are not supported ask for nothing."""
 
 
-class _Request(BaseModel):
-    """Refuses fields that it does not know, by name; null always means that a field was not sent."""
+def _allow_null(schema: dict[str, Any]) -> None:
+    """Says on the page of the API what ``_drop_null`` does."""
+    for name, field in schema.get("properties", {}).items():
+        if name not in schema.get("required", ()) and {"type": "null"} not in field.get("anyOf", ()):
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}]}
 
-    model_config = ConfigDict(extra="allow")
+
+class _Request(BaseModel):
+    """Refuses fields that it does not know, by name; null always means that a field was not sent.
+
+    Strict: a string where a number belongs is a mistake of the client's, as OpenAI has it.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, json_schema_extra=_allow_null)
 
     @model_validator(mode="before")
     @classmethod
@@ -63,7 +73,7 @@ class _Sampling(_Request):
     presence_penalty: float = SamplingParams.presence_penalty
     frequency_penalty: float = SamplingParams.frequency_penalty
     repetition_penalty: float = SamplingParams.repetition_penalty
-    logit_bias: dict[int, float] = Field(default_factory=dict)
+    logit_bias: dict[Annotated[int, Strict(False)], float] = Field(default_factory=dict)
     stop: str | list[str] = Field(default_factory=list)
     stop_token_ids: list[int] = Field(default_factory=list)
     ignore_eos: bool = SamplingParams.ignore_eos

@@ -112,6 +112,7 @@ def ours(folder: Path, weights: str) -> Server:
     port = _free_port()
     words = [sys.executable, "-m", "axk1", "serve", str(folder), "--port", str(port), "--kv-cache-memory", "3"]
     words += ["--max-num-seqs", str(STREAMS), "--max-model-len", str(CONTEXT)]
+    words += ["--database", f"sqlite:///{folder.parent}/{port}.db"]
     words += [] if weights == "auto" else ["--weights", weights]
     name = f"axk1, {'fp32' if weights == 'auto' else weights}"
     return Server(name, words, folder.name, port, busy="vllm:num_requests_running")

@@ -1,15 +1,17 @@
 """``axk1 distill cache``: a teacher and shards -> what the teacher says at every position, on disk."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from axk1.core.artifact import is_current
 from axk1.core.config import to_dict
 from axk1.core.errors import ArtifactError
 from axk1.core.lock import locked
-from axk1.core.progress import console, print_next, print_plan, progress
+from axk1.core.progress import Meter, console, print_next, print_plan, progress
 from axk1.distill.building import CacheBuilder
 from axk1.distill.cache import KIND
 from axk1.distill.config import CacheConfig
@@ -59,22 +61,38 @@ def _fill(config: CacheConfig, material: CacheMaterial, builder: CacheBuilder) -
     plan, start = material.plan, time.perf_counter()
     if builder.state.exists() and not builder.resumable:
         console.print(f"{builder.state} holds work on other samples, settings or another teacher; it is replaced")
-    done = set(builder.resume())
     scorer, tensors, where = _open_scorer(config, material)
     with progress("distill cache", total=int(plan.rows.sum()), unit="tokens") as meter:
-        meter.skip(sum(int(plan.rows[plan.chunks[number]].sum()) for number in done))
-        for number, part in enumerate(plan.chunks):
-            if number not in done:
-                scored = {}
-                for sample, rows in scorer.score(material.samples(material.selection[part]), plan.keys[part]):
-                    scored[sample] = rows
-                    meter.advance(int(plan.rows[part][sample]))
-                builder.write(number, concatenate([scored[sample] for sample in sorted(scored)]))
+        fill(builder, scorer, lambda part: material.samples(material.selection[part]), meter)
     seconds = round(time.perf_counter() - start, 1)
     counts = {"samples": len(plan.keys), "tokens": int(material.selection.lengths.sum()), "rows": int(plan.rows.sum())}
     counts |= {"seconds": seconds, **where}
     licences = {name: text for opened in material.shards for name, text in opened.manifest.licences.items()}
     builder.finish(config=to_dict(config), inputs=material.inputs, counts=counts, licences=licences, tensors=tensors)
+
+
+def fill(
+    builder: CacheBuilder, scorer: SampleScorer, samples: Callable[[slice], list[np.ndarray]], meter: Meter | None
+) -> None:
+    """Makes the chunks of a plan that are missing.
+
+    Args:
+        builder: where they go.
+        scorer: the teacher.
+        samples: the token ids of a part of the plan's samples.
+        meter: is told of every position.
+    """
+    plan, done = builder.plan, set(builder.resume())
+    if meter is not None:
+        meter.skip(sum(int(plan.rows[plan.chunks[number]].sum()) for number in done))
+    for number, part in enumerate(plan.chunks):
+        if number not in done:
+            scored = {}
+            for sample, rows in scorer.score(samples(part), plan.keys[part]):
+                scored[sample] = rows
+                if meter is not None:
+                    meter.advance(int(plan.rows[part][sample]))
+            builder.write(number, concatenate([scored[sample] for sample in sorted(scored)]))
 
 
 def _print_size(folder: Path, rows: int) -> None:

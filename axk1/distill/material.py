@@ -31,7 +31,7 @@ class CacheMaterial:
         self.shards = [Shards.open(source.folder) for source in config.shards]
         require_same_tokenizer(self.shards)
         tokenizer, vocab_size = self.shards[0].tokenizer_hash, self.shards[0].vocab_size
-        _check_tokenizer(config.teacher, self.shards[0])
+        check_teacher(config.teacher, self.shards[0])
         self.selection = select_samples(self.shards, [source.weight for source in config.shards], config.max_tokens)
         if not len(self.selection.keys):
             raise ConfigError("no sample is left to score", repair="raise max_tokens, or name other shards")
@@ -122,7 +122,8 @@ class CacheMaterial:
             )
 
 
-def _check_tokenizer(folder: Path, shards: Shards) -> None:
+def check_teacher(folder: Path, shards: Shards) -> None:
+    """Raises ArtifactError where there is no teacher, TokenizerMismatch where it cannot read the shards."""
     if not folder.is_dir():
         raise ArtifactError(f"teacher = {str(folder)!r} does not exist", repair="axk1 sft recipes/nano/sft.toml")
     own = folder / "tokenizer.json"

@@ -95,24 +95,30 @@ def train_student(config: DistillConfig, *, dry_run: bool = False) -> Path:
     teacher_hash = checkpoint_hash(config.teacher) if config.teacher is not None else None
     cache = KnowledgeCache.open(config.cache, teacher_hash=teacher_hash)
 
-    def narrow(material: Material) -> Material:
-        _check_fit(config, cache, material)
-        shards = tuple(cached_samples(one, cache) for one in material.shards)
-        for source, one in zip(config.shards, shards, strict=True):
-            if not len(one):
-                what = f"the knowledge cache {str(config.cache)!r} holds no sample of {str(source.folder)!r}"
-                raise ArtifactError(what, repair=f"{MADE_BY} RECIPE.toml (with these shards)")
-        return dataclasses.replace(material, shards=shards)
-
     return run_stage(
         config,
         lambda material: Distillation(config, cache, material.shards),
         title="distill train",
         next_command=f"axk1 chat {config.output}",
-        narrow=narrow,
+        narrow=lambda material: narrowed(config, cache, material),
         extra_inputs={"knowledge_cache": cache.manifest.content_hash, "teacher": cache.teacher_hash},
         dry_run=dry_run,
     )
+
+
+def narrowed(config: DistillConfig, cache: KnowledgeCache, material: Material) -> Material:
+    """The inputs with only those samples that the cache holds.
+
+    Raises:
+        ArtifactError, TokenizerMismatch: the cache does not fit them, or holds nothing of one of the shards.
+    """
+    _check_fit(config, cache, material)
+    shards = tuple(cached_samples(one, cache) for one in material.shards)
+    for source, one in zip(config.shards, shards, strict=True):
+        if not len(one):
+            what = f"the knowledge cache {str(config.cache)!r} holds no sample of {str(source.folder)!r}"
+            raise ArtifactError(what, repair=f"{MADE_BY} RECIPE.toml (with these shards)")
+    return dataclasses.replace(material, shards=shards)
 
 
 class Distillation:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from axk1.core.artifact import MANIFEST, content_hash, read_manifest
-from axk1.core.errors import CheckpointError, ConfigError
+from axk1.core.errors import ArtifactError, CheckpointError, ConfigError
 from axk1.core.progress import human
 from axk1.distill.scoring import Teacher
 from axk1.model.checkpoint import load_model
@@ -64,7 +64,9 @@ def facts_of(folder: Path, kind: Literal["auto", "axk1", "transformers", "server
 
 
 def checkpoint_hash(folder: Path) -> str:
-    """The content hash by which a cache knows its teacher."""
+    """The content hash by which a cache knows its teacher. Raises ArtifactError where there is none."""
+    if not folder.is_dir():
+        raise ArtifactError(f"teacher = {str(folder)!r} does not exist", repair="axk1 sft recipes/nano/sft.toml")
     return read_manifest(folder).content_hash if (folder / MANIFEST).exists() else content_hash(folder)
 
 

@@ -3,6 +3,9 @@
 Shapes: T tokens of a pass, H hidden_size, V vocab_size.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -16,52 +19,99 @@ _LOGIT_ROWS = 256
 """Most prompt positions whose logits exist at once."""
 
 
-class ModelRunner:
-    """The network, its paged cache and the sampler."""
+class Verified(NamedTuple):
+    """What a pass tells of a part that it brought to the end of its sequence."""
 
-    def __init__(self, model: Transformer, num_blocks: int, block_size: int, vocab_size: int) -> None:
-        """Args: num_blocks, block_size: size of the cache; vocab_size: entries of the tokenizer."""
+    part: Scheduled
+    token_ids: list[int]
+    """The next tokens: the drafted ones that are right, and the one behind them."""
+
+
+class _Place(NamedTuple):
+    """A token to choose: the state that predicts it, and what stands before it."""
+
+    row: int
+    sequence: Sequence
+    ahead: tuple[int, ...]
+    """Drafted tokens between the sequence's own and this one."""
+
+
+class ModelRunner:
+    """The network, its paged cache and the sampler.
+
+    Attributes:
+        cache: the paged cache.
+        observe: is shown the parts of every pass, their states [T, H] and what was verified.
+    """
+
+    def __init__(
+        self, model: Transformer, num_blocks: int, block_size: int, vocab_size: int, *, extra_layers: int = 0
+    ) -> None:
+        """Args: num_blocks, block_size, extra_layers: size of the cache; vocab_size: entries of the tokenizer."""
         self._model, self._vocab_size = model.eval(), vocab_size
         self._device = model.output_weight.device
-        self._cache = PagedCache(model.config, num_blocks, block_size, model.embed_tokens.weight)
+        num_layers = model.config.num_hidden_layers + extra_layers
+        weight = model.embed_tokens.weight
+        self.cache = PagedCache(model.config, num_blocks, block_size, weight, num_layers=num_layers)
+        self.observe: Callable[[list[Scheduled], Tensor, list[Verified]], None] | None = None
 
     @torch.inference_mode()
-    def run(self, scheduled: list[Scheduled]) -> list[tuple[Sequence, int]]:
-        """One pass. Returns the next token of every sequence that the pass brought to its end.
+    def run(self, scheduled: list[Scheduled]) -> list[Verified]:
+        """One pass. Returns the next tokens of every sequence that the pass brought to its end.
 
-        Log-probabilities that a sequence asks for are appended to it; the token itself is left to the caller.
+        Log-probabilities that a sequence asks for are appended to it; the tokens themselves are left to the caller.
         """
         scheduled = order(scheduled)
         states_TH = self._forward(scheduled)
-        ends, start = [], 0
+        places, start = [], 0
         for part in scheduled:
             self._score_prompt(part, states_TH[start : start + part.num_tokens])
             start += part.num_tokens
-            ends.append(start - 1)
-        rows = [(end, part.sequence) for end, part in zip(ends, scheduled, strict=True) if part.samples]
-        if not rows:
+            if part.samples:
+                drafts = part.draft_token_ids
+                first = start - 1 - len(drafts)
+                places += [_Place(first + n, part.sequence, drafts[:n]) for n in range(len(drafts) + 1)]
+        verified = self._verify(states_TH, places, [part for part in scheduled if part.samples])
+        if self.observe is not None:
+            self.observe(scheduled, states_TH, verified)
+        return verified
+
+    def _verify(self, states_TH: Tensor, places: list[_Place], parts: list[Scheduled]) -> list[Verified]:
+        """Chooses a token at every place and keeps those of each part up to the first that was drafted otherwise."""
+        if not places:
             return []
-        logits_BV = states_TH[[end for end, _ in rows]] @ self._model.output_weight.T
-        sequences = [sequence for _, sequence in rows]
-        tokens = sample(logits_BV, sequences, self._vocab_size)
-        self._record(logits_BV, sequences, tokens)
-        return list(zip(sequences, tokens, strict=True))
+        logits_BV = self._model.lm_head(states_TH[[place.row for place in places]])
+        sequences = [place.sequence for place in places]
+        tokens = sample(logits_BV, sequences, self._vocab_size, [place.ahead for place in places])
+        verified, kept, start = [], [], 0
+        for part in parts:
+            drafts = part.draft_token_ids
+            chosen = tokens[start : start + len(drafts) + 1]
+            right = next((n for n, draft in enumerate(drafts) if draft != chosen[n]), len(drafts))
+            verified.append(Verified(part, chosen[: right + 1]))
+            kept += range(start, start + right + 1)
+            start += len(chosen)
+        self._record(logits_BV[kept], [sequences[row] for row in kept], [tokens[row] for row in kept])
+        return verified
 
     def _forward(self, scheduled: list[Scheduled]) -> Tensor:
         tokens: list[int] = []
         positions: list[int] = []
-        for sequence, count in scheduled:
-            start = sequence.num_computed_tokens
-            tokens += sequence.token_ids[start : start + count]
-            positions += range(start, start + count)
-        self._cache.plan(scheduled)
+        for part in scheduled:
+            start = part.sequence.num_computed_tokens
+            tokens += part.token_ids
+            positions += range(start, start + part.num_tokens)
+        self.cache.plan(scheduled)
         tokens_1T = torch.tensor([tokens], device=self._device)
         positions_1T = torch.tensor([positions], device=self._device)
-        return self._model.hidden(tokens_1T, positions_1T, cache=self._cache).states_BTH[0]
+        return self._model.hidden(tokens_1T, positions_1T, cache=self.cache).states_BTH[0]
 
     def _score_prompt(self, part: Scheduled, states_TH: Tensor) -> None:
-        """Appends the log-probabilities of the prompt tokens that follow the chunk's, but for those known already."""
+        """Pools the states that are asked for, and appends the log-probabilities of the prompt tokens that follow the
+        chunk's, but for those known already."""
         sequence, first = part.sequence, part.sequence.num_computed_tokens
+        if sequence.pooler is not None:
+            sequence.pooler.add(first, states_TH)
         if not sequence.wants_prompt_logprobs:
             return
         start = len(sequence.prompt_logprobs)  # the state at position p predicts the token at p + 1

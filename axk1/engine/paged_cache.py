@@ -14,6 +14,9 @@ from axk1.engine.scheduler import Scheduled
 from axk1.model.attention import Attend, Mask
 from axk1.model.config import ModelConfig
 
+_FEW = 16
+"""Most tokens of a sequence that shares a call with others: what is written and drafted, not chunks of prompts."""
+
 
 @dataclass(frozen=True)
 class _Group:
@@ -39,11 +42,11 @@ class PagedCache:
     ``plan`` comes before a pass of the network; ``attend`` is what each layer then calls.
     """
 
-    def __init__(self, config: ModelConfig, num_blocks: int, block_size: int, like: Tensor) -> None:
-        """Args: num_blocks, block_size: size of the cache; like: a tensor with its dtype and device."""
+    def __init__(self, config: ModelConfig, num_blocks: int, block_size: int, like: Tensor, *, num_layers: int) -> None:
+        """Args: num_blocks, block_size, num_layers: size of the cache; like: a tensor with its dtype and device."""
         shape = (num_blocks, block_size, config.cache_width)
         # Zeros, since masked entries still meet a weight of zero, and zero times what lay in memory may be NaN.
-        self._layers = [like.new_zeros(shape) for _ in range(config.num_hidden_layers)]
+        self._layers = [like.new_zeros(shape) for _ in range(num_layers)]
         self._block_size, self._like = block_size, like
         self._groups: list[_Group] = []
         self._slots_T: Tensor | None = None
@@ -92,18 +95,18 @@ class PagedCache:
 
 
 def order(scheduled: list[Scheduled]) -> list[Scheduled]:
-    """Sequences with one token first, the longest before the shorter; then the chunks."""
-    return sorted(scheduled, key=lambda part: (part.num_tokens > 1, -part.sequence.num_tokens))
+    """Sequences with few tokens first, as many together, the longest before the shorter; then the chunks."""
+    return sorted(scheduled, key=lambda part: (min(part.num_tokens, _FEW + 1), -part.sequence.num_tokens))
 
 
 def _grouped(scheduled: list[Scheduled], block_size: int) -> list[list[Scheduled]]:
-    """Sequences with one token share a call while the longest holds at most twice the blocks of the shortest."""
+    """Sequences with as few tokens share a call while the longest holds at most twice the blocks of the shortest."""
     groups: list[list[Scheduled]] = []
     for part in scheduled:
         longest = groups[-1][0] if groups else None
         if (
             longest is not None
-            and part.num_tokens == longest.num_tokens == 1
+            and part.num_tokens == longest.num_tokens <= _FEW
             and 2 * _num_blocks(part, block_size) >= _num_blocks(longest, block_size)
         ):
             groups[-1].append(part)

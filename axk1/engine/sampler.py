@@ -3,32 +3,50 @@
 Shapes: B sequences, N positions, V vocab_size, K alternatives.
 """
 
+import math
+
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from axk1.engine.guide import restrict
 from axk1.engine.sequence import Sequence, TokenLogprobs
 
 _RANKED = 256
 """Most probable tokens in which top_p is looked for first."""
 
 
-def sample(logits_BV: Tensor, sequences: list[Sequence], vocab_size: int) -> list[int]:
-    """One token id per sequence, each by its own parameters.
+def sample(
+    logits_BV: Tensor, sequences: list[Sequence], vocab_size: int, ahead: list[tuple[int, ...]] | None = None
+) -> list[int]:
+    """One token id per row, each by the parameters of its sequence.
+
+    A place in a text always has the same random numbers, so a drafted token is right if it is what this draws there;
+    with speculation or without, a seed gives the same text.
 
     Args:
         logits_BV: logits of the next tokens.
-        sequences: whose they are.
+        sequences: whose they are; one may stand in several rows.
         vocab_size: entries of the tokenizer; what lies behind in the logits is padding and never chosen.
+        ahead: tokens that each row supposes after its sequence's own; nothing means none.
     """
-    changed = any(sequence.params.penalises or sequence.params.logit_bias for sequence in sequences)
-    logits_BV = logits_BV[:, :vocab_size].to(torch.promote_types(logits_BV.dtype, torch.float32), copy=changed)
-    if changed:
-        for logits_V, sequence in zip(logits_BV, sequences, strict=True):
-            _adjust(logits_V, sequence)
+    ahead = ahead or [()] * len(sequences)
+    adjusted = any(sequence.params.penalises or sequence.params.logit_bias for sequence in sequences)
+    guided = any(sequence.guide is not None for sequence in sequences)
+    logits_BV = logits_BV[:, :vocab_size].to(
+        torch.promote_types(logits_BV.dtype, torch.float32), copy=adjusted or guided
+    )
+    if adjusted:
+        for logits_V, sequence, supposed in zip(logits_BV, sequences, ahead, strict=True):
+            _adjust(logits_V, sequence, supposed)
+    if guided:
+        restrict(logits_BV, [sequence.guide for sequence in sequences])
     tokens = logits_BV.argmax(dim=-1).tolist()
     drawing = [row for row, sequence in enumerate(sequences) if sequence.params.temperature > 0]
     if drawing:
-        drawn = _draw(logits_BV[drawing], [sequences[row] for row in drawing])
+        places = [sequences[row].num_output_tokens + len(ahead[row]) for row in drawing]
+        drawn = _draw(logits_BV[drawing], [sequences[row] for row in drawing], places)
         for row, token in zip(drawing, drawn, strict=True):
             tokens[row] = token
     return tokens
@@ -43,34 +61,45 @@ def logprobs(logits_NV: Tensor, tokens: list[int], alternatives: int) -> list[To
     return [TokenLogprobs(*each) for each in zip(tokens, own_N, pairs, strict=True)]
 
 
-def _adjust(logits_V: Tensor, sequence: Sequence) -> None:
+def _adjust(logits_V: Tensor, sequence: Sequence, ahead: tuple[int, ...]) -> None:
     """Penalties and bias, in place, in vLLM's order: repetition, frequency, presence, bias."""
     params, device = sequence.params, logits_V.device
     if params.penalises:
-        seen = torch.tensor(sequence.token_ids, device=device).unique()
+        seen = torch.tensor([*sequence.token_ids, *ahead], device=device).unique()
         values = logits_V[seen]
         factor = params.repetition_penalty
         logits_V[seen] = torch.where(values > 0, values / factor, values * factor)
-        written, counts = torch.tensor(sequence.output_token_ids, device=device, dtype=torch.long).unique(
-            return_counts=True
-        )
+        output = [*sequence.output_token_ids, *ahead]
+        written, counts = torch.tensor(output, device=device, dtype=torch.long).unique(return_counts=True)
         logits_V[written] -= params.frequency_penalty * counts + params.presence_penalty
     for token, bias in params.logit_bias.items():
         logits_V[token] += bias
 
 
-def _draw(logits_BV: Tensor, sequences: list[Sequence]) -> list[int]:
-    """Draws by inverting the cumulative distribution at one random number per sequence."""
+def _draw(logits_BV: Tensor, sequences: list[Sequence], places: list[int]) -> list[int]:
+    """Draws by a race: of all tokens the one whose exponential random number, over its probability, is smallest.
+
+    Whoever draws from nearly the same distribution by the same numbers draws the same token most of the time, as a
+    draft model does (Gumbel coupling; Daliri et al., arXiv 2408.07978). To need only twice the square root of V
+    numbers, the ids stand in a table of R rows and S columns: a column wins by the sum of its probabilities, then a
+    row in it.
+    """
     temperatures_B1 = logits_BV.new_tensor([[s.params.temperature] for s in sequences])
     # The largest logit becomes 0 before the division, so that tiny temperatures do not overflow.
     probabilities_BV = ((logits_BV - logits_BV.amax(1, keepdim=True)) / temperatures_B1).softmax(dim=-1)
     filtered = [row for row, sequence in enumerate(sequences) if sequence.params.filters]
     if filtered:
         probabilities_BV[filtered] = _filter(probabilities_BV[filtered], [sequences[row] for row in filtered])
-    cumulated_BV = probabilities_BV.double().cumsum(dim=-1)
-    points_B1 = cumulated_BV.new_tensor([[s.random.random()] for s in sequences]) * cumulated_BV[:, -1:]
-    places_B = torch.searchsorted(cumulated_BV, points_B1, right=True).squeeze(1)
-    return places_B.clamp_(max=logits_BV.shape[1] - 1).tolist()
+    vocabulary = logits_BV.shape[1]
+    side = math.isqrt(vocabulary - 1) + 1
+    rows = -(-vocabulary // side)
+    numbers = [sequence.noise.at(place, side) for sequence, place in zip(sequences, places, strict=True)]
+    noise_B2S = torch.from_numpy(np.stack(numbers)).to(logits_BV.device)
+    table_BRS = F.pad(probabilities_BV, (0, rows * side - vocabulary)).unflatten(1, (rows, side))
+    columns_B = (table_BRS.sum(1, dtype=torch.float64) / noise_B2S[:, 0]).argmax(1)
+    column_BR = table_BRS[torch.arange(len(sequences), device=columns_B.device), :, columns_B]
+    rows_B = (column_BR / noise_B2S[:, 1, :rows]).argmax(1)
+    return (rows_B * side + columns_B).tolist()
 
 
 def _filter(probabilities_BV: Tensor, sequences: list[Sequence]) -> Tensor:

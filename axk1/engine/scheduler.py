@@ -14,12 +14,26 @@ class Scheduled(NamedTuple):
 
     sequence: Sequence
     num_tokens: int
-    """How many tokens after its computed ones go through: one while it is written, a chunk of its prompt before."""
+    """How many tokens after its computed ones go through: one while it is written, a chunk of its prompt before;
+    drafted ones count."""
+    draft_token_ids: tuple[int, ...] = ()
+    """Tokens that are guessed to follow the sequence's own; the pass tells how many of them do."""
+
+    @property
+    def own_tokens(self) -> int:
+        """How many of the tokens are the sequence's own."""
+        return self.num_tokens - len(self.draft_token_ids)
 
     @property
     def samples(self) -> bool:
         """Whether the pass reaches the sequence's end, so that a token follows."""
-        return self.sequence.num_computed_tokens + self.num_tokens == self.sequence.num_tokens
+        return self.sequence.num_computed_tokens + self.own_tokens == self.sequence.num_tokens
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The tokens that go through."""
+        start = self.sequence.num_computed_tokens
+        return [*self.sequence.token_ids[start : start + self.own_tokens], *self.draft_token_ids]
 
 
 class Scheduler:

@@ -72,10 +72,15 @@ class MultiTokenPrediction(nn.Module):
         self.norm = RMSNorm(hidden, eps)
 
     def forward(
-        self, states_BTH: Tensor, next_embedding_BTH: Tensor, rope: tuple[Tensor, Tensor], mask: Mask
+        self,
+        states_BTH: Tensor,
+        next_embedding_BTH: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Mask,
+        cache: KVCache | None = None,
     ) -> tuple[Tensor, Routing | None]:
         x = self.eh_proj(torch.cat((self.enorm(next_embedding_BTH), self.hnorm(states_BTH)), dim=-1))
-        x, routing = self.block(x, rope, mask, None)
+        x, routing = self.block(x, rope, mask, cache)
         return self.norm(x), routing
 
 
@@ -152,12 +157,25 @@ class Transformer(nn.Module):
         return Hidden(self.norm(x), routing)
 
     def predict_second(
-        self, hidden: Hidden, next_ids_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None
+        self,
+        hidden: Hidden,
+        next_ids_BT: Tensor,
+        positions_BT: Tensor,
+        segments_BT: Tensor | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
-        """Multi-token prediction: states [B, T, H] whose logits predict the token after ``next_ids_BT``."""
+        """Multi-token prediction: states [B, T, H] whose logits predict the token after ``next_ids_BT``.
+
+        Args:
+            hidden: states of the blocks, or for a token still further on, those that this returned.
+            next_ids_BT: the token after each.
+            positions_BT, segments_BT: as in ``hidden``.
+            cache: one that has a layer more than the model's blocks.
+        """
         assert self.mtp is not None, "the model has no multi-token-prediction module"
-        rope, mask = self.rope(positions_BT), self._mask(positions_BT, segments_BT, hidden.states_BTH.dtype)
-        return self.mtp(hidden.states_BTH, self.embed_tokens(next_ids_BT), rope, mask)[0]
+        states_BTH, rope = hidden.states_BTH, self.rope(positions_BT)
+        mask = self._mask(positions_BT, segments_BT, states_BTH.dtype) if cache is None else None
+        return self.mtp(states_BTH, self.embed_tokens(next_ids_BT), rope, mask, cache)[0]
 
     @staticmethod
     def _mask(positions: Tensor, segments: Tensor | None, dtype: torch.dtype) -> Mask:

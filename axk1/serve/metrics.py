@@ -77,6 +77,11 @@ class _EngineCollector:
         yield self._one(CounterMetricFamily, "generation_tokens", "Tokens written", engine.generation_tokens)
         yield self._one(CounterMetricFamily, "num_preemptions", "Texts that had to wait", scheduler.num_preemptions)
         yield self._one(CounterMetricFamily, "request_aborted", "Texts ended early", self._engine.aborted)
+        if (spec := engine.speculator) is not None:
+            yield self._one(CounterMetricFamily, "spec_decode_num_drafts", "Drafts", spec.num_drafts)
+            drafted, accepted = spec.num_draft_tokens, spec.num_accepted_tokens
+            yield self._one(CounterMetricFamily, "spec_decode_num_draft_tokens", "Tokens drafted", drafted)
+            yield self._one(CounterMetricFamily, "spec_decode_num_accepted_tokens", "Drafted tokens kept", accepted)
 
     def _one(self, kind: type, name: str, help_text: str, value: float) -> Metric:
         family = kind(f"vllm:{name}", help_text, labels=["model_name"])

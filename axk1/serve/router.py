@@ -7,7 +7,14 @@ from starlette.responses import PlainTextResponse, Response
 
 from axk1.serve.caller import caller_of
 from axk1.serve.errors import RESPONSES, no_such_model
-from axk1.serve.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeChatRequest, TokenizeRequest
+from axk1.serve.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingRequest,
+    TokenizeChatRequest,
+    TokenizeRequest,
+)
 from axk1.serve.respond import respond
 from axk1.serve.service import ModelService
 
@@ -23,11 +30,15 @@ def router(service: ModelService) -> APIRouter:
 
     @routes.post("/v1/chat/completions", responses=_STREAMED)
     async def chat_completions(asked: ChatRequest, request: Request) -> Response:
-        return await respond(request, await service.chat(asked, caller_of(request)), stream=asked.stream)
+        return await respond(request, service.chat(asked, caller_of(request)), stream=asked.stream)
 
     @routes.post("/v1/completions", responses=_STREAMED)
     async def completions(asked: CompletionRequest, request: Request) -> Response:
-        return await respond(request, await service.complete(asked, caller_of(request)), stream=asked.stream)
+        return await respond(request, service.complete(asked, caller_of(request)), stream=asked.stream)
+
+    @routes.post("/v1/embeddings")
+    async def embeddings(asked: EmbeddingRequest, request: Request) -> Response:
+        return await respond(request, service.embed(asked, caller_of(request)), stream=False)
 
     @routes.get("/v1/models")
     async def models() -> dict[str, Any]:

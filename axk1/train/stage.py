@@ -18,6 +18,7 @@ from axk1.core.progress import console, print_next, print_plan
 from axk1.data.packing import PackedBatches
 from axk1.model.checkpoint import save_model
 from axk1.model.transformer import Transformer
+from axk1.train.batches import Batches
 from axk1.train.checkpointing import TrainingState
 from axk1.train.config import TrainConfig
 from axk1.train.material import Material, build_model, open_material, verify_files
@@ -50,6 +51,7 @@ def run_stage(
     next_command: str,
     model: Callable[[Material], Transformer] | None = None,
     narrow: Callable[[Material], Material] | None = None,
+    batches: Callable[[PackedBatches], Batches] | None = None,
     extra_inputs: Mapping[str, str] | None = None,
     dry_run: bool = False,
 ) -> Path:
@@ -62,6 +64,7 @@ def run_stage(
         next_command: printed at the end.
         model: makes the starting network; by default what ``config.model`` says.
         narrow: leaves out samples that cannot be trained on.
+        batches: makes the batches of the run from those packed from the shards; by default they are these.
         extra_inputs: content hashes of further inputs, by role.
         dry_run: stop after the plan.
 
@@ -83,7 +86,8 @@ def run_stage(
             run.state.discard()
             run.say(f"{config.output} is up to date")
         else:
-            run.train((model or (lambda opened: build_model(config, opened)))(material), loss)
+            starting = model(material) if model else build_model(config, material)
+            run.train(starting, loss, batches(run.batches) if batches else run.batches)
         if processes.is_first:
             print_next(next_command)
     return config.output
@@ -125,16 +129,16 @@ class _Run:
             rows = plan(self.config, self.material, self.batches, self.processes, self.device, self.precision)
             print_plan(self.title, {**rows, "output": self._output_note()})
 
-    def train(self, model: Transformer, objective: Objective) -> None:
+    def train(self, model: Transformer, objective: Objective, batches: Batches) -> None:
         """Trains, publishes, and deletes the training state."""
         with self.state.claimed(self._identity()):
-            self._train(parallelize(model.to(self.device), self.processes, self.device), objective)
+            self._train(parallelize(model.to(self.device), self.processes, self.device), objective, batches)
 
-    def _train(self, model: Transformer, objective: Objective) -> None:
+    def _train(self, model: Transformer, objective: Objective, batches: Batches) -> None:
         trainer = Trainer(
             self.config,
             model,
-            self.batches,
+            batches,
             objective,
             state=self.state,
             processes=self.processes,

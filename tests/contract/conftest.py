@@ -1,54 +1,73 @@
-"""A checkpoint behind a real ``axk1 serve``: the student of the recipes where it has been made, else a tiny one."""
+"""Fronts: what ``axk1 serve --upstream`` runs, before an engine behind a server of its own."""
 
-from collections.abc import Iterator
+# ruff: noqa: F811 - fixtures are taken by their names
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
-import torch
-from serving import Serving, serve
+from running_server import Running, listening, start
+from tiny_model import network, tokenizer  # noqa: F401 - fixtures
 
-from axk1.engine.llm import LLM
 from axk1.model.checkpoint import save_model
-from axk1.model.config import ModelConfig
 from axk1.model.transformer import Transformer
-from axk1.tokenizer.training import learn
+from axk1.serve.upstream.server import Upstream
+from axk1.serve.upstream.service import UpstreamService
+from axk1.tokenizer.tokenizer import Tokenizer
 
-STUDENT = Path(__file__).resolve().parents[2] / "out/nano/student"
-TINY = ModelConfig(
-    vocab_size=400, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, q_lora_rank=12, kv_lora_rank=16,
-    qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=12, n_routed_experts=4, num_experts_per_tok=2,
-    moe_intermediate_size=16, intermediate_size=48, max_position_embeddings=1024,
-)  # fmt: skip
+
+def fronted(engines: Iterator[Running]) -> Iterator[Running]:
+    """The same as running servers, but asked through a front."""
+    for engine in engines:
+        with listening(UpstreamService([Upstream(f"{engine.url}/v1")])) as url:
+            yield replace(engine, url=url)
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory) -> Path:
-    """A random checkpoint whose outputs differ from each other."""
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("contract") / "tiny"
+def server(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
+    yield from fronted(start(network, tokenizer))
+
+
+@pytest.fixture
+def narrow(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
+    """An engine that writes one text and lets one wait, through a front."""
+    yield from fronted(start(network, tokenizer, max_num_seqs=1, max_waiting=1))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(network: Transformer, tokenizer: Tokenizer, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
     folder.mkdir()
-    lines = [f"제{i}조 예산은 {i * 7}일에 놓인다. The committee met on day {i * 3}.\n" for i in range(50)]
-    learn(iter(lines), vocab_size=TINY.vocab_size, reserved_tokens=7).save(folder)
-    network = Transformer(TINY)
-    for parameter in network.parameters():
-        if parameter.dim() > 1:
-            parameter.data.normal_(std=0.15)
     save_model(network, folder)
+    tokenizer.save(folder)
     return folder
 
 
-@pytest.fixture(scope="session")
-def checkpoint(tiny) -> Path:
-    return STUDENT if STUDENT.is_dir() else tiny
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts ``axk1 serve`` with some words and waits until it answers at a port; all are killed at the end."""
+    running: list[subprocess.Popen] = []
 
+    def start_process(*words: str, port: int, **environment: str) -> subprocess.Popen:
+        state = f"sqlite:///{tmp_path_factory.mktemp('state')}/axk1.db"
+        command = [sys.executable, "-m", "axk1", "serve", *words, "--port", str(port), "--database", state]
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+        running.append(process)
+        while process.poll() is None:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/health")
+                return process
+            except httpx.TransportError:
+                time.sleep(0.05)
+        raise AssertionError(process.stderr.read())
 
-@pytest.fixture(scope="session")
-def llm(checkpoint) -> LLM:
-    """The same model in this process, for answers to compare with."""
-    return LLM.load(checkpoint)
-
-
-@pytest.fixture(scope="session")
-def server(checkpoint) -> Iterator[Serving]:
-    with serve(checkpoint) as running:
-        yield running
+    yield start_process
+    for process in running:
+        process.kill()
+        process.wait()

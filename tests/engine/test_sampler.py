@@ -45,6 +45,30 @@ def test_tokens_come_as_often_as_they_should(params, expected):
     assert shares(params) == pytest.approx(expected, abs=0.03)
 
 
+@pytest.mark.parametrize("vocabulary", [1, 2, 30, 49, 50])
+def test_a_race_in_two_rounds_draws_from_the_whole_distribution(vocabulary):
+    """Chi-square, for tables of all shapes: a column wins first, then a row in it."""
+    logits = torch.randn(vocabulary, generator=torch.Generator().manual_seed(vocabulary))
+    draws = 20000
+    counts = torch.tensor(shares({}, draws=draws, logits=logits), dtype=torch.float64) * draws
+    expected = logits.double().softmax(0) * draws
+    statistic = float(((counts - expected) ** 2 / expected).sum())
+    freedom = vocabulary - 1
+    assert statistic <= freedom + 4 * (2 * freedom) ** 0.5
+
+
+def test_close_distributions_draw_the_same_token_by_the_same_numbers():
+    """A draft model is believed nearly as often as its distribution overlaps with the model's."""
+    generator, draws = torch.Generator().manual_seed(0), 4000
+    one = torch.randn(60, generator=generator) * 2
+    other = one + torch.randn(60, generator=generator) * 0.5
+    rows = [Sequence("r", 0, [0], SamplingParams(seed=seed), None, 9) for seed in range(draws)]
+    drawn = [sample(logits.expand(draws, -1), rows, 60) for logits in (one, other)]
+    same = sum(a == b for a, b in zip(*drawn, strict=True)) / draws
+    overlap = float(torch.minimum(one.softmax(0), other.softmax(0)).sum())
+    assert overlap / (2 - overlap) - 0.05 < same < overlap + 0.03
+
+
 @pytest.mark.parametrize(
     ("params", "logits"),
     [

@@ -9,6 +9,7 @@ import openai
 import pytest
 from running_server import start, until
 
+from axk1.engine.config import SpeculativeConfig
 from axk1.engine.sampling_params import SamplingParams
 
 ENDLESS = {"max_tokens": 400, "extra_body": {"ignore_eos": True}, "seed": 1}
@@ -126,3 +127,27 @@ def test_metrics_carry_vllm_s_names_and_count(network, tokenizer):
     assert values["vllm:kv_cache_usage_perc"] == 0 and values["vllm:num_preemptions_total"] == 0
     ended = re.findall(r'^vllm:request_success_total\{finished_reason="\w+",model_name="tiny"\} (.*)$', page, re.M)
     assert sum(map(float, ended)) == 4
+
+
+def test_speculation_is_counted_and_changes_no_answer(server, network, tokenizer):
+    asked = {"model": "tiny", "prompt": "제3조 예산은 21일에 놓인다. 제3조 예산은", "max_tokens": 60, "logprobs": 2}
+    fields = {**asked, "temperature": 0, "extra_body": {"ignore_eos": True}}
+    expected = server.client.completions.create(**fields)
+    speculative_config = SpeculativeConfig(method="ngram", prompt_lookup_min=1)
+    for other in start(network, tokenizer, speculative_config=speculative_config):
+        whole = other.client.completions.create(**fields)
+        options = {"include_usage": True}
+        *chunks, last = list(other.client.completions.create(**fields, stream=True, stream_options=options))
+        page = httpx.get(f"{other.url}/metrics").text
+    assert whole.choices[0].text == "".join(chunk.choices[0].text for chunk in chunks) == expected.choices[0].text
+    assert whole.choices[0].logprobs.tokens == expected.choices[0].logprobs.tokens
+    assert whole.choices[0].logprobs.token_logprobs == pytest.approx(expected.choices[0].logprobs.token_logprobs)
+    assert last.usage.completion_tokens == whole.usage.completion_tokens == 60
+    drafts, drafted, accepted = (
+        float(re.search(rf"^vllm:spec_decode_num_{name}_total\{{.*}} (.*)$", page, re.M)[1])
+        for name in ("drafts", "draft_tokens", "accepted_tokens")
+    )
+    assert 0 < drafts <= drafted and 0 < accepted <= drafted
+    passes = float(re.search(r"^vllm:generation_tokens_total\{.*} (.*)$", page, re.M)[1]) - accepted
+    assert passes < 120, "accepted tokens save passes"
+    assert "spec_decode" not in httpx.get(f"{server.url}/metrics").text

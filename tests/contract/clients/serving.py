@@ -1,11 +1,11 @@
 """``axk1 serve`` as a process of its own, seen only from outside."""
 
 import contextlib
-import os
 import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,8 +43,14 @@ def serve(checkpoint: Path, *options: str) -> Iterator[Serving]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    words = ["serve", str(checkpoint), "--port", str(port), "--served-model-name", "m", *options]
-    log = Path(os.environ.get("TMPDIR", "/tmp")) / f"axk1-contract-{port}.log"
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["serve", str(checkpoint), "--port", str(port), "--served-model-name", "m", *options]
+        words += ["--database", f"sqlite:///{folder}/axk1.db"]
+        yield from started(words, port, Path(folder) / "log")
+
+
+def started(words: list[str], port: int, log: Path) -> Iterator[Serving]:
+    """Runs a command until it is asked for no more."""
     with log.open("w") as out:
         process = subprocess.Popen([sys.executable, "-m", "axk1", *words], stdout=out, stderr=out)
     running = Serving(f"http://127.0.0.1:{port}", process, log)
@@ -55,7 +61,6 @@ def serve(checkpoint: Path, *options: str) -> Iterator[Serving]:
     finally:
         process.kill()
         process.wait()
-        log.unlink()
 
 
 def answers(url: str) -> bool:

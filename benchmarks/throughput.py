@@ -64,6 +64,7 @@ def main() -> None:
     """Starts the servers, lets them take turns and publishes the table."""
     options = parsed()
     refuse_busy_machine(options.force)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no server is left behind
     cores = sorted(os.sched_getaffinity(0))
     server_cores, client_core = cores[: max(1, min(options.threads + 1, len(cores) - 1))], cores[-1]
     with tempfile.TemporaryDirectory() as scratch:

@@ -18,6 +18,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -26,6 +27,28 @@ from axk1.engine.errors import EngineStopped, QueueFull
 
 _log = logging.getLogger(__name__)
 _TYPES = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class ErrorInfo(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """The JSON of every answer that is an error."""
+
+    error: ErrorInfo
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorAnswer, "description": "The request is wrong (400, 404), or too many wait already (429)"},
+    "5XX": {"model": ErrorAnswer, "description": "A bug here (500), or the engine has stopped (503)"},
+}
+"""The errors, for the page that describes the routes."""
 
 
 class ApiError(Exception):

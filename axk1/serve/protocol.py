@@ -3,9 +3,9 @@
 Fields that are unknown here are kept: whoever answers does them or refuses them, none leaves them out in silence.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from axk1.core.config import require
 from axk1.engine.sampling_params import SamplingParams
@@ -42,7 +42,7 @@ class _Sampling(WithFormat, ModelRequest):
     presence_penalty: float = SamplingParams.presence_penalty
     frequency_penalty: float = SamplingParams.frequency_penalty
     repetition_penalty: float = SamplingParams.repetition_penalty
-    logit_bias: dict[int, float] = Field(default_factory=dict)
+    logit_bias: dict[Annotated[int, Strict(False)], float] = Field(default_factory=dict)
     stop: str | list[str] = Field(default_factory=list)
     stop_token_ids: list[int] = Field(default_factory=list)
     ignore_eos: bool = SamplingParams.ignore_eos

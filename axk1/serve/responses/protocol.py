@@ -132,7 +132,7 @@ class _Conversation(Request):
         """The answer repeats much of the request, so that must have a form as JSON in UTF-8."""
         try:
             json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
-        except ValueError as error:
+        except (TypeError, ValueError) as error:  # bytes, where the body was not sent as JSON
             raise ValueError(f"it cannot be sent back as JSON: {error}") from None
         return values
 

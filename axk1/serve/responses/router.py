@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from axk1.serve.caller import caller_of
-from axk1.serve.errors import ApiError
+from axk1.serve.errors import RESPONSES, ApiError
 from axk1.serve.respond import respond
 from axk1.serve.responses.compact import CompactReply
 from axk1.serve.responses.protocol import CompactRequest, ResponseRequest
@@ -26,7 +26,7 @@ def router(service: ModelService, store: ResponseStore, *, socket_seconds: float
         store: what is kept.
         socket_seconds: how long a WebSocket may last.
     """
-    routes = APIRouter(prefix="/v1/responses")
+    routes = APIRouter(prefix="/v1/responses", responses=RESPONSES)
 
     @routes.post("")
     async def create(asked: ResponseRequest, request: Request) -> Response:

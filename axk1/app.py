@@ -23,7 +23,7 @@ from axk1.core.errors import ConfigError
 from axk1.core.progress import console
 from axk1.engine.config import EngineConfig
 from axk1.engine.llm_engine import LLMEngine
-from axk1.model.checkpoint import load_model
+from axk1.engine.quantised.folder import is_quantised, open_model
 from axk1.model.config import ModelConfig
 from axk1.serve import errors
 from axk1.serve.database import DEFAULT_URL, open_database
@@ -178,7 +178,8 @@ def _ask_for_keys(config: ServeConfig, database: Engine) -> bool:
 def _open_engine(config: ServeConfig, path: Path, dry_run: bool) -> EngineService | None:
     """The plan of an engine here, and the engine unless this is a dry run."""
     model_config, name = ModelConfig.load(path), config.served_model_name or path.resolve().name
-    value_bytes = 4 if config.dtype in ("auto", "float32") else 2
+    quantised = config.weights != "auto" or is_quantised(model_config)
+    value_bytes = 4 if quantised or config.dtype in ("auto", "float32") else 2
     drafting = config.speculative_config
     draft = None if drafting.model is None else ModelConfig.load(drafting.model)
     tokens = config.num_blocks(model_config, value_bytes, draft=draft) * config.block_size
@@ -191,7 +192,8 @@ def _open_engine(config: ServeConfig, path: Path, dry_run: bool) -> EngineServic
     if dry_run:
         return None
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
-    engine = LLMEngine(load_model(path, device=config.device, dtype=dtype), Tokenizer.load(path), config)
+    model = open_model(path, device=config.device, dtype=dtype, weights=config.weights)
+    engine = LLMEngine(model, Tokenizer.load(path), config)
     return EngineService(engine, name, max_waiting=config.max_waiting)
 
 

@@ -143,6 +143,10 @@ COMMANDS: dict[str, Command] = {
         "Parameters, memory, cache and FLOPs of a model, from its config alone",
         "axk1.model.inspect", "InspectConfig", "inspect_command", argument="path",
     ),
+    "export quantize": Command(
+        "A checkpoint with weights of 16, 8 or 4 bits, for fast answers on a CPU",
+        "axk1.export.quantize", "QuantizeConfig", "export_quantize", argument="path",
+    ),
     "import gguf": Command(
         "A GGUF file as a Hugging Face folder",
         "axk1.model.import_gguf", "ImportConfig", "import_gguf", argument="source",

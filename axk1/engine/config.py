@@ -69,6 +69,9 @@ class EngineConfig:
     """Tokens in a block of the cache; prompts share their common beginning in whole blocks."""
     enable_prefix_caching: bool = True
     """Keep the blocks of finished texts while there is room, for prompts that begin alike."""
+    weights: Literal["auto", "bf16", "int8", "int4"] = "auto"
+    """Number format of the matrices on a CPU, rounded when the model is opened: fewer bits make writing faster and
+    cost some accuracy; auto leaves them as they are stored."""
     speculative_config: SpeculativeConfig = SpeculativeConfig()
     """Speculative decoding."""
 

@@ -6,9 +6,9 @@ from axk1.core.errors import TokenizerMismatch
 from axk1.engine.block_manager import BlockManager
 from axk1.engine.config import EngineConfig, SpeculativeConfig
 from axk1.engine.model_runner import ModelRunner
+from axk1.engine.quantised.folder import open_model
 from axk1.engine.scheduler import Scheduled
 from axk1.engine.sequence import Sequence
-from axk1.model.checkpoint import load_model
 from axk1.model.transformer import Transformer
 from axk1.tokenizer.tokenizer import Tokenizer
 
@@ -30,7 +30,7 @@ def load_draft_model(config: SpeculativeConfig, model: Transformer, tokenizer: T
             repair="draft with a student of the model, or choose method = 'ngram'",
         )
     weight = model.norm.weight
-    draft = load_model(config.model, dtype=weight.dtype, device=weight.device)
+    draft = open_model(config.model, dtype=weight.dtype, device=weight.device)
     if tokenizer.vocab_size > draft.config.vocab_size:
         raise TokenizerMismatch(
             f"the tokenizer has {tokenizer.vocab_size} entries, the draft model's embedding {draft.config.vocab_size}"

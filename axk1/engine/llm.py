@@ -12,10 +12,10 @@ from axk1.core.language_model import Generation, TextScore
 from axk1.engine import sequence
 from axk1.engine.config import EngineConfig
 from axk1.engine.llm_engine import LLMEngine
+from axk1.engine.quantised.folder import open_model
 from axk1.engine.sampling_params import SamplingParams
 from axk1.engine.scoring import score
 from axk1.engine.sequence import TokenLogprobs
-from axk1.model.checkpoint import load_model
 from axk1.model.transformer import Transformer
 from axk1.tokenizer.tokenizer import Tokenizer
 
@@ -59,7 +59,8 @@ class LLM:
         cls, folder: str | Path, *, device: str = "cpu", dtype: torch.dtype | None = None, **options: Any
     ) -> "LLM":
         """Opens a checkpoint folder with its tokenizer. Raises ArtifactError with what is wrong with it."""
-        return cls(load_model(folder, device=device, dtype=dtype), Tokenizer.load(folder), **options)
+        model = open_model(folder, device=device, dtype=dtype)
+        return cls(model, Tokenizer.load(folder), **options)
 
     def generate(
         self,

@@ -16,6 +16,7 @@ from axk1.engine.guide import Guide
 from axk1.engine.model_runner import ModelRunner, Verified
 from axk1.engine.multi_token import MultiTokenDrafter
 from axk1.engine.ngram import NgramDrafter
+from axk1.engine.quantised.applying import with_weights
 from axk1.engine.sampling_params import SamplingParams
 from axk1.engine.scheduler import Scheduler
 from axk1.engine.sequence import Sequence, TokenLogprobs
@@ -60,10 +61,12 @@ class LLMEngine:
             raise TokenizerMismatch(
                 f"the tokenizer has {tokenizer.vocab_size} entries, the model's embedding {model.config.vocab_size}"
             )
+        model = with_weights(model, config.weights)
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.max_model_len = config.length_limit(model.config)
         draft = load_draft_model(config.speculative_config, model, tokenizer)
-        value_bytes = model.embed_tokens.weight.element_size()
+        draft = draft and with_weights(draft, config.weights)
+        value_bytes = model.norm.weight.element_size()
         num_blocks = config.num_blocks(model.config, value_bytes, draft=draft and draft.config)
         self.blocks = BlockManager(num_blocks, config.block_size, enable_prefix_caching=config.enable_prefix_caching)
         self.scheduler = Scheduler(config, self.blocks)

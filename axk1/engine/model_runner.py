@@ -3,6 +3,7 @@
 Shapes: T tokens of a pass, H hidden_size, V vocab_size.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from axk1.engine.paged_cache import PagedCache, order
+from axk1.engine.quantised.decoder import MOST_TOKENS, Decoder
 from axk1.engine.sampler import logprobs, sample
 from axk1.engine.scheduler import Scheduled
 from axk1.engine.sequence import Sequence
@@ -49,10 +51,10 @@ class ModelRunner:
     ) -> None:
         """Args: num_blocks, block_size, extra_layers: size of the cache; vocab_size: entries of the tokenizer."""
         self._model, self._vocab_size = model.eval(), vocab_size
-        self._device = model.output_weight.device
+        self._device = model.norm.weight.device
         num_layers = model.config.num_hidden_layers + extra_layers
-        weight = model.embed_tokens.weight
-        self.cache = PagedCache(model.config, num_blocks, block_size, weight, num_layers=num_layers)
+        self.cache = PagedCache(model.config, num_blocks, block_size, model.norm.weight, num_layers=num_layers)
+        self._decoder = Decoder(model, self.cache) if Decoder.fits(model) else None
         self.observe: Callable[[list[Scheduled], Tensor, list[Verified]], None] | None = None
 
     @torch.inference_mode()
@@ -61,8 +63,7 @@ class ModelRunner:
 
         Log-probabilities that a sequence asks for are appended to it; the tokens themselves are left to the caller.
         """
-        scheduled = order(scheduled)
-        states_TH = self._forward(scheduled)
+        scheduled, states_TH = self._forward(scheduled)
         places, start = [], 0
         for part in scheduled:
             self._score_prompt(part, states_TH[start : start + part.num_tokens])
@@ -94,7 +95,23 @@ class ModelRunner:
         self._record(logits_BV[kept], [sequences[row] for row in kept], [tokens[row] for row in kept])
         return verified
 
-    def _forward(self, scheduled: list[Scheduled]) -> Tensor:
+    def _forward(self, scheduled: list[Scheduled]) -> tuple[list[Scheduled], Tensor]:
+        """The sequences in the order in which their tokens went through, and the tokens' states.
+
+        Which way a sequence goes depends on its own tokens alone, so that neighbours do not change its text. It comes
+        after those scheduled before it, since it may read the blocks that they fill.
+        """
+        done, states = [], []
+        for short, parts in itertools.groupby(scheduled, self._decodes):
+            ordered = order(list(parts))
+            done += ordered
+            states.append(self._decoder.forward(ordered) if short else self._through_modules(ordered))
+        return done, states[0] if len(states) == 1 else torch.cat(states)
+
+    def _decodes(self, part: Scheduled) -> bool:
+        return self._decoder is not None and part.num_tokens <= MOST_TOKENS
+
+    def _through_modules(self, scheduled: list[Scheduled]) -> Tensor:
         tokens: list[int] = []
         positions: list[int] = []
         for part in scheduled:
@@ -118,7 +135,7 @@ class ModelRunner:
         stop = min(first + part.num_tokens, sequence.num_prompt_tokens - 1)
         for place in range(start, stop, _LOGIT_ROWS):
             end = min(place + _LOGIT_ROWS, stop)
-            logits = states_TH[place - first : end - first] @ self._model.output_weight.T
+            logits = self._model.lm_head(states_TH[place - first : end - first])
             tokens = sequence.token_ids[place + 1 : end + 1]
             sequence.prompt_logprobs += logprobs(logits, tokens, sequence.params.prompt_logprobs)
 

@@ -40,21 +40,25 @@ class PagedCache:
     """Entries of all layers, and who sees which of them in the pass that runs.
 
     ``plan`` comes before a pass of the network; ``attend`` is what each layer then calls.
+
+    Attributes:
+        layers: each layer's entries [blocks, block_size, W].
+        block_size: tokens in a block.
     """
 
     def __init__(self, config: ModelConfig, num_blocks: int, block_size: int, like: Tensor, *, num_layers: int) -> None:
         """Args: num_blocks, block_size, num_layers: size of the cache; like: a tensor with its dtype and device."""
         shape = (num_blocks, block_size, config.cache_width)
         # Zeros, since masked entries still meet a weight of zero, and zero times what lay in memory may be NaN.
-        self._layers = [like.new_zeros(shape) for _ in range(num_layers)]
-        self._block_size, self._like = block_size, like
+        self.layers = [like.new_zeros(shape) for _ in range(num_layers)]
+        self.block_size, self._like = block_size, like
         self._groups: list[_Group] = []
         self._slots_T: Tensor | None = None
 
     def plan(self, scheduled: list[Scheduled]) -> None:
         """Prepares a pass over these sequences, whose tokens follow each other as ``order`` has put them."""
         self._groups, slots, start = [], [], 0
-        for parts in _grouped(scheduled, self._block_size):
+        for parts in _grouped(scheduled, self.block_size):
             stop = start + sum(part.num_tokens for part in parts)
             self._groups.append(self._group(parts, slice(start, stop)))
             slots += [slot for part in parts for slot in self._slots(part)]
@@ -63,7 +67,7 @@ class PagedCache:
 
     def attend(self, layer: int, query: Tensor, entries: Tensor, attend: Attend) -> Tensor:
         """Stores entries [1, T, W] and returns the attention [1, T, N, D] of all groups."""
-        blocks, entries_TW = self._layers[layer], entries[0]
+        blocks, entries_TW = self.layers[layer], entries[0]
         blocks.flatten(0, 1).index_copy_(0, self._slots_T, entries_TW)
         parts = []
         for group in self._groups:
@@ -75,10 +79,10 @@ class PagedCache:
         first = parts[0].sequence
         if len(parts) == 1 and first.num_computed_tokens == 0:
             return _Group(tokens, 1, None, None)
-        width = max(_num_blocks(part, self._block_size) for part in parts)
+        width = max(_num_blocks(part, self.block_size) for part in parts)
         tables = [part.sequence.block_table[:width] for part in parts]
         table_BM = torch.tensor([table + [0] * (width - len(table)) for table in tables], device=self._like.device)
-        return _Group(tokens, len(parts), table_BM, self._mask(parts, width * self._block_size))
+        return _Group(tokens, len(parts), table_BM, self._mask(parts, width * self.block_size))
 
     def _mask(self, parts: list[Scheduled], entries: int) -> Tensor:
         """[B, 1, T, S]: a token sees those up to its own position, never what lies in a block behind them."""
@@ -90,7 +94,7 @@ class PagedCache:
 
     def _slots(self, part: Scheduled) -> list[int]:
         """Where the entries of a sequence's new tokens go, counted in tokens from the start of the cache."""
-        table, size, start = part.sequence.block_table, self._block_size, part.sequence.num_computed_tokens
+        table, size, start = part.sequence.block_table, self.block_size, part.sequence.num_computed_tokens
         return [table[place // size] * size + place % size for place in range(start, start + part.num_tokens)]
 
 

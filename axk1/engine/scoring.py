@@ -37,7 +37,7 @@ def score(model: Transformer, tokenizer: Tokenizer, texts: Sequence[str]) -> lis
 
 def _log_likelihoods(model: Transformer, batch: list[list[int]], bos_id: int) -> list[float]:
     """Log-likelihood of each token list, given the begin-of-text token. The last list is the longest."""
-    width, device = len(batch[-1]), model.output_weight.device
+    width, device = len(batch[-1]), model.norm.weight.device
     inputs_BT = torch.full((len(batch), width), bos_id)
     targets_BT = torch.full((len(batch), width), -1)
     for row, ids in enumerate(batch):
@@ -49,7 +49,7 @@ def _log_likelihoods(model: Transformer, batch: list[list[int]], bos_id: int) ->
     states_NH, targets_N = states_BTH[scored], targets_BT[scored]
     parts = []
     for start in range(0, targets_N.numel(), _LOGIT_ROWS):
-        logits = (states_NH[start : start + _LOGIT_ROWS] @ model.output_weight.T).float()
+        logits = model.lm_head(states_NH[start : start + _LOGIT_ROWS]).float()
         chosen = logits.gather(1, targets_N[start : start + _LOGIT_ROWS, None]).squeeze(1)
         parts.append(chosen - logits.logsumexp(dim=-1))
     values = torch.zeros(targets_BT.shape, dtype=torch.float64, device=device)

@@ -1,0 +1,180 @@
+// Products of rows of activations with packed matrices.
+//
+// A matrix [out, in] is stored as panels of 16 rows; a panel as groups of GROUP columns, padded with zeros:
+//   int8  group: GROUP / 4 chunks of 64 bytes; a chunk holds 4 columns of 16 rows, each weight + 128
+//   int4  group: GROUP / 8 chunks; low nibbles hold columns 0-3 of 16 rows, high nibbles columns 4-7, each weight + 8
+//   bf16  group: GROUP / 2 chunks; a chunk holds 2 columns of 16 rows
+// and for int8 and int4 one bfloat16 scale per row and group. So a lane is a row of the matrix, and nothing has to be
+// summed across lanes. Activations are bytes too, with a scale per group; that the weights carry an offset costs the
+// sum of a group's activations, which is known before.
+#pragma once
+#include "lanes.h"
+
+constexpr int GROUP = 32, PANEL = 16;
+enum Kind : int32_t { BF16 = 0, INT8 = 1, INT4 = 2 };
+
+struct Matrix {
+    int32_t kind, banks;  // banks: matrices of this shape that stand one after another (experts, heads)
+    int64_t out, in;
+    const uint8_t* data;
+    const uint16_t* scales;
+    const float* bias;  // may be null
+
+    int64_t groups() const { return (in + GROUP - 1) / GROUP; }
+    int64_t panels() const { return (out + PANEL - 1) / PANEL; }
+    int64_t group_bytes() const { return kind == BF16 ? 2 * PANEL * GROUP : PANEL * GROUP / (kind == INT4 ? 2 : 1); }
+    const uint8_t* panel(int64_t bank, int64_t p) const {
+        return data + (bank * panels() + p) * groups() * group_bytes();
+    }
+    const uint16_t* panel_scales(int64_t bank, int64_t p) const {
+        return scales + (bank * panels() + p) * groups() * PANEL;
+    }
+};
+
+// Activations: rows of `groups` groups, as bytes with scales and sums, and as floats for bfloat16 weights.
+struct Rows {
+    int64_t count = 0, groups = 0;
+    int8_t* bytes = nullptr;
+    float* scales = nullptr;
+    int32_t* sums = nullptr;
+    float* values = nullptr;
+
+    static int64_t size(int64_t count, int64_t groups) { return count * groups * (GROUP * 5 + 8) + 256; }
+    // Lays the parts out in memory of `size` bytes.
+    static Rows in(char* memory, int64_t count, int64_t groups) {
+        Rows rows;
+        rows.count = count, rows.groups = groups;
+        rows.values = (float*)memory;
+        rows.scales = rows.values + count * groups * GROUP;
+        rows.sums = (int32_t*)(rows.scales + count * groups);
+        rows.bytes = (int8_t*)(rows.sums + count * groups);
+        return rows;
+    }
+};
+
+// Quantises one group: bytes in [-127, 127] with scale max / 127.
+AXK1_INLINE void quantise_group(F16 a, F16 b, const Rows& rows, int64_t row, int64_t group) {
+    static_assert(GROUP == 32, "two vectors a group");
+    const int64_t at = row * rows.groups + group;
+    const float most = largest(larger(absolute(a), absolute(b)));
+    const float inverse = most > 0 ? 127.0f / most : 0.0f;
+    I16 qa = nearest(a * inverse), qb = nearest(b * inverse);
+    typedef int8_t C16 __attribute__((vector_size(16)));
+    const C16 ca = __builtin_convertvector(qa, C16), cb = __builtin_convertvector(qb, C16);
+    memcpy(rows.bytes + at * GROUP, &ca, 16);
+    memcpy(rows.bytes + at * GROUP + 16, &cb, 16);
+    store(rows.values + at * GROUP, a);
+    store(rows.values + at * GROUP + 16, b);
+    rows.scales[at] = most / 127.0f;
+    rows.sums[at] = (int32_t)sum(floats(qa + qb));
+}
+
+AXK1_INLINE F16 load_some(const float* from, int64_t count) {
+    if (count >= 16) return load<F16>(from);
+    F16 value = {};
+    if (count > 0) memcpy(&value, from, 4 * count);
+    return value;
+}
+
+// Quantises groups [begin, end) of a row of `width` values.
+static void quantise(const float* from, int64_t width, const Rows& rows, int64_t row, int64_t begin, int64_t end) {
+    for (int64_t g = begin; g < end; g++) {
+        const int64_t at = g * GROUP;
+        quantise_group(load_some(from + at, width - at), load_some(from + at + 16, width - at - 16), rows, row, g);
+    }
+}
+
+// M rows with one panel: out[m] holds 16 results of row number row[m].
+template <int KIND, int M>
+static void panel_product(const uint8_t* data, const uint16_t* scales, const Rows& rows, const int32_t* row, F16* out) {
+    const int64_t groups = rows.groups;
+    F16 total[M] = {};
+    for (int64_t g = 0; g < groups; g++) {
+        if (KIND == BF16) {
+            for (int c = 0; c < GROUP / 2; c++, data += 64) {
+                __builtin_prefetch(data + 2048);
+                const U16 pair = load<U16>(data);
+                const F16 first = (F16)(pair << 16), second = (F16)(pair & 0xffff0000u);
+                for (int m = 0; m < M; m++) {
+                    const float* x = rows.values + ((int64_t)row[m] * groups + g) * GROUP + 2 * c;
+                    total[m] += first * x[0];
+                    total[m] += second * x[1];
+                }
+            }
+            continue;
+        }
+        constexpr int OFFSET = KIND == INT8 ? 128 : 8;
+        I16 dots[M];
+        const int8_t* x[M];
+        for (int m = 0; m < M; m++) {
+            const int64_t at = (int64_t)row[m] * groups + g;
+            dots[m] = splat(-OFFSET * rows.sums[at]);
+            x[m] = rows.bytes + at * GROUP;
+        }
+        if (KIND == INT8) {
+            for (int c = 0; c < GROUP / 4; c++, data += 64) {
+                __builtin_prefetch(data + 2048);
+                const B64 w = load<B64>(data);
+                for (int m = 0; m < M; m++) dots[m] = dot4(dots[m], w, load<int32_t>(x[m] + 4 * c));
+            }
+        } else {
+            for (int c = 0; c < GROUP / 8; c++, data += 64) {
+                __builtin_prefetch(data + 2048);
+                const U16 packed = load<U16>(data);
+                const B64 low = (B64)(packed & 0x0f0f0f0fu), high = (B64)((packed >> 4) & 0x0f0f0f0fu);
+                for (int m = 0; m < M; m++) {
+                    dots[m] = dot4(dots[m], low, load<int32_t>(x[m] + 8 * c));
+                    dots[m] = dot4(dots[m], high, load<int32_t>(x[m] + 8 * c + 4));
+                }
+            }
+        }
+        const F16 scale = from_bf16(scales + g * PANEL);
+        for (int m = 0; m < M; m++) total[m] += floats(dots[m]) * (scale * rows.scales[(int64_t)row[m] * groups + g]);
+    }
+    for (int m = 0; m < M; m++) out[m] = total[m];
+}
+
+template <int KIND>
+static void panel_rows(const uint8_t* d, const uint16_t* s, const Rows& rows, const int32_t* row, int64_t n, F16* out) {
+    for (; n >= 8; n -= 8, row += 8, out += 8) panel_product<KIND, 8>(d, s, rows, row, out);
+    if (n & 4) panel_product<KIND, 4>(d, s, rows, row, out), row += 4, out += 4;
+    if (n & 2) panel_product<KIND, 2>(d, s, rows, row, out), row += 2, out += 2;
+    if (n & 1) panel_product<KIND, 1>(d, s, rows, row, out);
+}
+
+// One panel with `n` rows, given by number. A row's result does not depend on the others.
+static void product(const Matrix& w, int64_t bank, int64_t p, const Rows& x, const int32_t* row, int64_t n, F16* out) {
+    const uint8_t* data = w.panel(bank, p);
+    const uint16_t* scales = w.kind == BF16 ? nullptr : w.panel_scales(bank, p);
+    if (w.kind == BF16) panel_rows<BF16>(data, scales, x, row, n, out);
+    if (w.kind == INT8) panel_rows<INT8>(data, scales, x, row, n, out);
+    if (w.kind == INT4) panel_rows<INT4>(data, scales, x, row, n, out);
+    if (w.bias)
+        for (int64_t m = 0; m < n; m++) out[m] += load_some(w.bias + p * PANEL, w.out - p * PANEL);
+}
+
+AXK1_INLINE void store_some(float* to, F16 value, int64_t count) { memcpy(to, &value, 4 * (count < 16 ? count : 16)); }
+
+// One row of a matrix as floats: an embedding.
+static void matrix_row(const Matrix& w, int64_t row, float* to) {
+    const int64_t p = row / PANEL, lane = row % PANEL;
+    const uint8_t* data = w.panel(0, p);
+    for (int64_t k = 0; k < w.in; k++) {
+        const uint8_t* group = data + k / GROUP * w.group_bytes();
+        const int64_t c = k % GROUP;
+        if (w.kind == BF16) {
+            const uint32_t bits = (uint32_t)load<uint16_t>(group + c / 2 * 64 + lane * 4 + c % 2 * 2) << 16;
+            memcpy(to + k, &bits, 4);
+            continue;
+        }
+        const uint32_t scale_bits = (uint32_t)w.panel_scales(0, p)[k / GROUP * PANEL + lane] << 16;
+        float scale;
+        memcpy(&scale, &scale_bits, 4);
+        int32_t weight;
+        if (w.kind == INT8)
+            weight = (int32_t)group[c / 4 * 64 + lane * 4 + c % 4] - 128;
+        else
+            weight = (int32_t)(group[c / 8 * 64 + lane * 4 + c % 4] >> (c % 8 / 4 * 4) & 15) - 8;
+        to[k] = weight * scale;
+    }
+}

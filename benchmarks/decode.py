@@ -174,7 +174,7 @@ def compare(name: str, model: Path, gguf: Path, llama: Path | None, options: arg
     workers = {kind: Worker("ours", model, kind, options.threads) for kind in BITS}
     workers["transformers"] = Worker("transformers", model, "fp32", options.threads)
     files = {kind: quantised_gguf(llama / "llama-quantize", gguf, BITS[kind]) for kind in BITS} if llama else {}
-    for number in range(2 if options.quick else 7):
+    for number in range(1 if options.quick else 5):
         turns = [(side, worker.round) for side, worker in workers.items()]
         for kind, file in files.items():
             turns += [

@@ -1,17 +1,15 @@
-"""One stream on a CPU: our engine with weights of 8 and 4 bits against llama.cpp at the same bits and transformers.
+"""One stream on the CPU: tokens a second of our engine, of llama.cpp and of transformers' ``generate``.
 
-    python benchmarks/decode.py [--quick] [--threads 2] [--llama-cpp FOLDER] [--models FOLDER]
+    python benchmarks/decode.py --llama-cpp DIR [--quick] [--threads 2]
 
-Two models: SmolLM2-135M-Instruct, and a random mixture of experts with latent attention, 666 M parameters, 8 layers.
-Every side continues 16 random tokens greedily by 128 and reads a prompt of 256. The sides take turns, in processes of
-their own with the same threads and CPU runtime; llama.cpp is taken at the best of its ways to hold weights and to
-let threads wait. ``--llama-cpp`` (or the environment variable LLAMA_CPP) names the folder with ``llama-bench`` and
-``llama-quantize``, which the sdist of llama-cpp-python builds with cmake in ``vendor/llama.cpp``.
+DIR holds llama.cpp's ``llama-bench`` and ``llama-quantize`` (or set ``LLAMA_CPP``); its source distribution
+``llama-cpp-python`` builds them with cmake. Without them the rows say so. Every side writes greedily after a prompt of
+16 tokens (llama-bench: after none), with as many threads, and the sides take turns. llama.cpp runs at its best of
+memory-mapped weights, read weights, and read weights in huge pages, each with and without our settings of the CPU
+runtime; transformers at its best of float32 and bfloat16. All sides have the same weights; llama.cpp has the same bits.
 """
 
-import argparse
 import json
-import mmap
 import os
 import subprocess
 import sys
@@ -25,219 +23,244 @@ from harness import Row, arguments, median_and_spread, publish, refuse_busy_mach
 
 from axk1.core.runtime import ENVIRONMENT
 from axk1.engine.llm import LLM
-from axk1.engine.quantised.modules import PackedWeight, QuantizedEmbedding, QuantizedExperts
+from axk1.engine.quantised.modules import PackedWeight
 from axk1.engine.sampling_params import SamplingParams
-from axk1.model.attention import LatentAttention
 from axk1.model.config import ModelConfig
-from axk1.model.inspect import inspect_model
-from axk1.train.precision import matmul_rate
 
-PROMPT, NEW, LONG = 16, 128, 256
-"""Tokens before decoding, tokens decoded, tokens of the prompt that measures prefill."""
+CASES = {"SmolLM2-135M": smollm2, "666 M experts, latent attention": experts}
 BITS = {"int8": "Q8_0", "int4": "Q4_0"}
-"""Our number formats and llama.cpp's."""
-LLAMA_GOAL, TRANSFORMERS_GOAL = 1.3, 5.0
-_HUGE = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-MODES = {
-    "mapped file": (["-lm", "mmap"], {}),
-    "plain memory": (["-lm", "none"], {}),
-    "huge pages": (["-lm", "none"], _HUGE),
-    "huge pages, threads sleep": (["-lm", "none", "--poll", "0"], _HUGE),
-}
-"""How llama.cpp may hold its weights and its threads wait: options and environment."""
-Speeds = dict[str, list[float]]
-"""``decode`` and ``prefill`` in tokens per second, one value a round."""
-
-
-class Worker:
-    """A side that keeps its model in a process of its own and answers one round at a time."""
-
-    def __init__(self, side: str, folder: Path, weights: str, threads: int) -> None:
-        words = [sys.executable, __file__, "--worker", side, str(folder), weights, str(threads)]
-        environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen(words, env=environment, **pipes)
-        self.facts = self._read()
-
-    def round(self) -> dict[str, float]:
-        """Tokens per second of one round."""
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _read(self) -> dict[str, float]:
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        raise RuntimeError(f"a side ended with {self._process.wait()}; its message stands above")
-
-
-def work(side: str, folder: Path, weights: str, threads: int) -> None:
-    """What a worker does: loads, says what it holds, and measures whenever a line comes."""
-    torch.set_num_threads(threads)
-    generate, facts = _ours(folder, weights) if side == "ours" else _transformers(folder)
-    generator = torch.Generator().manual_seed(0)
-    prompts = torch.randint(10, 250, (1000, LONG), generator=generator).tolist()
-    generate(prompts.pop()[:PROMPT], 8)
-    print(json.dumps(facts), flush=True)
-    for _ in sys.stdin:
-        first = _seconds(generate, prompts.pop()[:PROMPT], 1)
-        decode = (NEW - 1) / (_seconds(generate, prompts.pop()[:PROMPT], NEW) - first)
-        prefill = LONG / _seconds(generate, prompts.pop(), 1)
-        print(json.dumps({"decode": decode, "prefill": prefill}), flush=True)
-
-
-def _seconds(generate, prompt: list[int], count: int) -> float:
-    begun = time.perf_counter()
-    generate(prompt, count)
-    return time.perf_counter() - begun
-
-
-def _ours(folder: Path, weights: str):
-    llm = LLM.load(folder, weights=weights, max_num_seqs=1)
-
-    def generate(prompt: list[int], count: int) -> None:
-        (written,) = llm.generate([prompt], SamplingParams(max_tokens=count, temperature=0, ignore_eos=True))
-        assert len(written.token_ids) == count
-
-    return generate, {"bytes": _bytes_of_a_token(llm.model)}
-
-
-def _bytes_of_a_token(model: torch.nn.Module) -> float:
-    """Weights that one decoded token reads: of experts those that it meets, of the embedding nearly nothing.
-
-    Of latent attention's up-projection it reads the two banks of the absorbed form alone.
-    """
-    total, seen = 0.0, set()
-    unread = [m for m in model.modules() if isinstance(m, QuantizedEmbedding)]
-    unread += [m.kv_b_proj for m in model.modules() if isinstance(m, LatentAttention)]
-    shares = {id(part): 0.0 for m in unread for part in m.modules()}
-    shares.pop(id(model.lm_head.packed), None)  # tied: read as the output matrix
-    for bank in (m for m in model.modules() if isinstance(m, QuantizedExperts)):
-        share = model.config.num_experts_per_tok / model.config.n_routed_experts
-        shares |= {id(each): share for each in bank.modules()}
-    for weight in (m for m in model.modules() if isinstance(m, PackedWeight)):
-        if id(weight) not in seen:
-            seen.add(id(weight))
-            total += shares.get(id(weight), 1.0) * (weight.data.nbytes + weight.scales.nbytes)
-    return total
-
-
-def _transformers(folder: Path):
-    import transformers
-
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    model.generation_config.eos_token_id = None
-
-    @torch.inference_mode()
-    def generate(prompt: list[int], count: int) -> None:
-        written = model.generate(torch.tensor([prompt]), max_new_tokens=count, do_sample=False, pad_token_id=0)
-        assert written.shape[1] == len(prompt) + count
-
-    return generate, {}
-
-
-def llama_round(folder: Path, file: Path, mode: str, threads: int) -> dict[str, float]:
-    """Tokens per second of llama.cpp by its own benchmark, which warms up before it measures."""
-    options, environment = MODES[mode]
-    words = [str(folder / "llama-bench"), "-m", str(file), "-p", str(LONG), "-n", str(NEW), "-r", "1", "-o", "json"]
-    words += ["-t", str(threads), *options]
-    done = subprocess.run(
-        words, capture_output=True, text=True, check=True, env={**os.environ, **ENVIRONMENT, **environment}
-    )
-    found = {("decode" if test["n_gen"] else "prefill"): test["avg_ts"] for test in json.loads(done.stdout)}
-    return {name: found[name] for name in ("decode", "prefill")}
-
-
-def read_rate(threads: int) -> float:
-    """Bytes per second at which this machine reads memory in huge pages."""
-    torch.set_num_threads(threads)
-    memory = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_HUGEPAGE)
-    values = torch.frombuffer(memory, dtype=torch.int64).fill_(1)
-    best = float("inf")
-    for _ in range(5):
-        begun = time.perf_counter()
-        values.sum()
-        best = min(best, time.perf_counter() - begun)
-    return values.nbytes / best
-
-
-def compare(name: str, model: Path, gguf: Path, llama: Path | None, options: argparse.Namespace) -> list[Row]:
-    """All rows of one model."""
-    sides: dict[str, Speeds] = {}
-    workers = {kind: Worker("ours", model, kind, options.threads) for kind in BITS}
-    workers["transformers"] = Worker("transformers", model, "fp32", options.threads)
-    files = {kind: quantised_gguf(llama / "llama-quantize", gguf, BITS[kind]) for kind in BITS} if llama else {}
-    for number in range(1 if options.quick else 5):
-        turns = [(side, worker.round) for side, worker in workers.items()]
-        for kind, file in files.items():
-            turns += [
-                (f"{kind} {mode}", lambda f=file, m=mode: llama_round(llama, f, m, options.threads)) for mode in MODES
-            ]
-        for side, measure in turns if number % 2 else turns[::-1]:
-            for metric, value in measure().items():
-                sides.setdefault(side, {}).setdefault(metric, []).append(value)
-            print(f"{name}, round {number + 1}, {side}: {sides[side]['decode'][-1]:,.1f} tokens/s", flush=True)
-    for worker in workers.values():
-        worker.close()
-    rows = []
-    for kind in BITS:
-        rows += rows_of(name, kind, sides, workers[kind].facts["bytes"], model, options.threads)
-    return rows
-
-
-def rows_of(name: str, kind: str, sides: dict[str, Speeds], weights: float, model: Path, threads: int) -> list[Row]:
-    """The rows of one model at one number format."""
-    case, own = f"{name}, {kind}", sides[kind]
-    peers = [(f"{kind} {mode}", f"llama.cpp {BITS[kind]}, {mode}") for mode in MODES if f"{kind} {mode}" in sides]
-    rows = []
-    for metric, goal in (("decode", LLAMA_GOAL), ("prefill", None)):
-        speed, spread = median_and_spread(own[metric])
-        if peers:
-            best, title = max(peers, key=lambda peer: median_and_spread(sides[peer[0]][metric])[0])
-            other, others = median_and_spread(sides[best][metric])
-            rows.append(Row(case, metric, "tokens/s", speed, other, title, speed / other, f"{spread} / {others}", goal))
-        else:
-            rows.append(Row(case, metric, "tokens/s", speed, None, "absent: llama.cpp", None, spread, goal))
-        other, others = median_and_spread(sides["transformers"][metric])
-        wanted = TRANSFORMERS_GOAL if metric == "decode" else None
-        title = "transformers generate, fp32"
-        rows.append(Row(case, metric, "tokens/s", speed, other, title, speed / other, f"{spread} / {others}", wanted))
-    decode, rate = median_and_spread(own["decode"])[0], read_rate(threads)
-    reading = weights * decode / 1e9
-    title = f"reading memory alone; a token reads {weights / 1e6:,.0f} MB"
-    rows.append(Row(case, "decode", "GB/s", reading, rate / 1e9, title, reading / (rate / 1e9), ""))
-    allowed = matmul_rate(torch.float32, torch.device("cpu"))
-    allowed /= inspect_model(ModelConfig.load(model), context=LONG).flops_forward
-    speed = median_and_spread(own["prefill"])[0]
-    rows.append(Row(case, "prefill", "tokens/s", speed, allowed, "fp32 matrix products alone", speed / allowed, ""))
-    return rows
+HUGE = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+LOADS = {"mmap": ("mmap", {}), "no mmap": ("none", {}), "no mmap, huge pages": ("none", HUGE)}
+PROMPT, LONG_PROMPT = 16, 256
+GOALS = {"llama.cpp": 1.3, "transformers": 5.0}
 
 
 def main() -> None:
-    """Measures and publishes."""
+    """Runs all cases."""
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--llama-cpp", type=Path, default=os.environ.get("LLAMA_CPP"), help="folder of llama-bench")
-    parser.add_argument("--models", type=Path, help="folder to keep the models in; nothing makes them anew")
+    parser.add_argument("--models", type=Path, help="folder that keeps the models for the next run")
+    parser.add_argument("--worker", nargs=3, metavar="X", help="for this program's own use")
     options = parser.parse_args()
+    if options.worker:
+        work(*options.worker, options.threads)
+        return
     refuse_busy_machine(options.force)
-    llama = None if options.llama_cpp is None else Path(options.llama_cpp).resolve()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.models or Path(scratch)
-        rows = compare("SmolLM2-135M", *smollm2(folder), llama, options)
-        rows += compare("0.67 B mixture of experts", *experts(folder), llama, options)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.models or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [row for case in CASES for row in compare(case, folder, options)]
     publish("decode", rows, ("torch", "transformers", "gguf"))
 
 
+def compare(case: str, folder: Path, options) -> list[Row]:
+    """Times one model in all number formats."""
+    model, file = CASES[case](folder)
+    tokens, rounds = (64, 3) if options.quick else (128, 9)
+    plain = best_of(
+        {kind: Worker(model, "transformers", kind, options.threads) for kind in ("float32", "bfloat16")}, tokens // 2
+    )
+    read, multiply = ceilings(options.threads)
+    rows = []
+    try:
+        for bits, kind in BITS.items():
+            peer = None
+            if options.llama_cpp is not None:
+                tool, bench = (Path(options.llama_cpp) / name for name in ("llama-quantize", "llama-bench"))
+                peer = LlamaCpp(bench, quantised_gguf(tool, file, kind), options.threads, tokens)
+            ours = Worker(model, "ours", bits, options.threads)
+            try:
+                rows += measure(f"{case}, {bits}", ours, peer, plain, tokens, rounds, read, multiply)
+            finally:
+                ours.process.kill()
+    finally:
+        plain.process.kill()
+    return rows
+
+
+def measure(case, ours, peer, plain, tokens, rounds, read, multiply) -> list[Row]:
+    """Lets the sides take turns, and makes their rows."""
+    facts = ours.ask("facts")
+    taken = {"ours": [], "llama.cpp": [], "transformers": [], "ours, prompt": [], "llama.cpp, prompt": []}
+    for number in range(rounds + 1):
+        found = {"ours": ours.ask(f"write {tokens}"), "ours, prompt": ours.ask(f"read {LONG_PROMPT}")}
+        if peer is not None:
+            found |= dict(zip(("llama.cpp, prompt", "llama.cpp"), peer.run(), strict=True))
+        if number <= rounds // 3:  # it is slow, and its figures are steady
+            found["transformers"] = plain.ask(f"write {tokens // 4}")
+        if number:  # the first turn warms up
+            for name, value in found.items():
+                taken[name].append(value)
+    speed, spread = median_and_spread(taken["ours"])
+    name = "llama.cpp: not here, give --llama-cpp" if peer is None else f"llama.cpp {peer.kind}, {peer.mode}"
+    rows = [row(case, "decode", "tokens/s", taken["ours"], taken["llama.cpp"], name, "llama.cpp")]
+    rows.append(
+        row(
+            case,
+            "decode",
+            "tokens/s",
+            taken["ours"],
+            taken["transformers"],
+            f"transformers {plain.kind}",
+            "transformers",
+        )
+    )
+    prompt = row(case, f"prompt of {LONG_PROMPT}", "tokens/s", taken["ours, prompt"], taken["llama.cpp, prompt"], name)
+    rows.append(prompt)
+    gigabytes = speed * facts["bytes"] / 1e9
+    each = f"{facts['bytes'] / 1e6:.0f} MB a token"
+    rows.append(Row(case, f"weights read, {each}", "GB/s", gigabytes, read, "torch.sum", gigabytes / read, spread))
+    rate = 2e-9 * prompt.ours * facts["weights"]
+    rows.append(Row(case, "products of the prompt", "GFLOP/s", rate, multiply, "torch.mm float32", rate / multiply, ""))
+    return rows
+
+
+def row(case, metric, unit, ours, peer, name, goal=None) -> Row:
+    """Medians of both sides; a peer that is not here has none."""
+    (speed, spread), (other, others) = median_and_spread(ours), median_and_spread(peer) if peer else (0.0, "none")
+    ratio = speed / other if other else 0.0
+    return Row(
+        case, metric, unit, speed, other, name, ratio, f"{spread} / {others}", GOALS.get(goal) if other else None
+    )
+
+
+class Worker:
+    """One side in a process of its own, which answers line by line."""
+
+    def __init__(self, model: Path, side: str, kind: str, threads: int) -> None:
+        self.kind = kind
+        words = [sys.executable, __file__, "--threads", str(threads), "--worker", str(model), side, kind]
+        environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(words, env=environment, **pipes)
+
+    def ask(self, line: str):
+        """Sends a line and returns what comes back."""
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        while True:
+            answer = self.process.stdout.readline()
+            if answer.startswith("= "):
+                return json.loads(answer[2:])
+            if not answer:
+                raise RuntimeError(f"the side {self.kind} has ended")
+
+
+def best_of(workers: dict[str, Worker], tokens: int) -> Worker:
+    """The faster side after a warm-up; the others end."""
+    speeds = {name: max(worker.ask(f"write {tokens // 4}") for _ in range(2)) for name, worker in workers.items()}
+    best = max(speeds, key=speeds.get)
+    for name, worker in workers.items():
+        if name != best:
+            worker.process.kill()
+    return workers[best]
+
+
+class LlamaCpp:
+    """llama-bench in the way of loading, and with the settings, that are fastest here."""
+
+    def __init__(self, bench: Path, file: Path, threads: int, tokens: int) -> None:
+        self.kind = file.stem.rsplit("-", 1)[1]
+        self._command = [str(bench), "-m", str(file), "-t", str(threads), "-r", "1", "-o", "json"]
+        self._sizes = ["-p", str(LONG_PROMPT), "-n", str(tokens)]
+        self._modes = {
+            f"{load}{', passive' if settings else ''}": (how, {**extra, **settings})
+            for load, (how, extra) in LOADS.items()
+            for settings in ({}, ENVIRONMENT)
+        }
+        self.mode = ""
+        speeds = {}
+        for self.mode in self._modes:
+            speeds[self.mode] = max(self.run()[1] for _ in range(2))
+        self.mode = max(speeds, key=speeds.get)
+
+    def run(self) -> tuple[float, float]:
+        """Tokens a second of a prompt, and of writing."""
+        how, settings = self._modes[self.mode]
+        done = subprocess.run(
+            [*self._command, *self._sizes, "-lm", how], env={**os.environ, **settings}, capture_output=True, check=True
+        )
+        tests = {bool(test["n_gen"]): test["avg_ts"] for test in json.loads(done.stdout)}
+        return tests[False], tests[True]
+
+
+def ceilings(threads: int) -> tuple[float, float]:
+    """The machine's reading of memory in GB/s and its matrix products in GFLOP/s, the best of five each."""
+    torch.set_num_threads(threads)
+    numbers, square = torch.ones(1 << 28, dtype=torch.float32), torch.randn(2048, 2048)
+    return (
+        numbers.nbytes / 1e9 / min(_seconds(numbers.sum) for _ in range(5)),
+        2 * 2048**3 / 1e9 / min(_seconds(lambda: square @ square) for _ in range(5)),
+    )
+
+
+def _seconds(call) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def work(model: str, side: str, kind: str, threads: int) -> None:
+    """The worker's process: answers every line of standard input with a figure."""
+    torch.set_num_threads(threads)
+    write, read, facts = ours(model, kind) if side == "ours" else transformers(model, kind)
+    for line in sys.stdin:
+        what, *count = line.split()
+        answer = facts if what == "facts" else (write if what == "write" else read)(int(count[0]))
+        print("=", json.dumps(answer), flush=True)
+
+
+def ours(model: str, kind: str):
+    """Our engine; a new prompt each time, so that the prefix cache finds nothing."""
+    llm = LLM.load(model, weights=kind)
+    words = llm.tokenizer.vocab_size
+
+    def speed(prompt: int, tokens: int) -> float:
+        ids = torch.randint(0, words, (prompt,)).tolist()
+        params = SamplingParams(max_tokens=tokens, temperature=0.0, ignore_eos=True)
+        sequence = llm.engine.add_request("one", ids, params)[0]
+        seconds = _seconds(llm.engine.step)
+        if tokens == 1:
+            return prompt / seconds
+        start = time.perf_counter()
+        while sequence.finish_reason is None:
+            llm.engine.step()
+        return (tokens - 1) / (time.perf_counter() - start)
+
+    return lambda n: speed(PROMPT, n + 1), lambda n: speed(n, 1), _facts(llm)
+
+
+def _facts(llm: LLM) -> dict[str, float]:
+    """Bytes and weights that a token's matrices take: chosen experts only, a tied embedding once."""
+    config: ModelConfig = llm.model.config
+    size = weights = 0
+    for name, module in llm.model.named_modules():
+        if not isinstance(module, PackedWeight) or "kv_b_proj" in name:
+            continue
+        if name.startswith("embed_tokens") and module is not llm.model.lm_head.packed:
+            continue
+        share = config.num_experts_per_tok / config.n_routed_experts if ".experts." in name else 1.0
+        size += share * module.packed.nbytes
+        weights += share * module.shape[0] * module.shape[1] * module.shape[2]
+    head = config.vocab_size * config.hidden_size  # a prompt needs it for its last token alone
+    return {"bytes": size, "weights": weights - head}
+
+
+def transformers(model: str, kind: str):
+    """transformers' ``generate``, greedy."""
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, kind)).eval()
+
+    def write(tokens: int) -> float:
+        ids = torch.randint(0, 256, (1, PROMPT))
+        options = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0, "attention_mask": torch.ones_like(ids)}
+        first = _seconds(lambda: network.generate(ids, max_new_tokens=1, min_new_tokens=1, **options))
+        both = _seconds(lambda: network.generate(ids, max_new_tokens=tokens + 1, min_new_tokens=tokens + 1, **options))
+        return tokens / (both - first)
+
+    return write, None, {}
+
+
 if __name__ == "__main__":
-    if "--worker" in sys.argv:
-        side, folder, weights, threads = sys.argv[2:]
-        work(side, Path(folder), weights, int(threads))
-    else:
-        main()
+    main()

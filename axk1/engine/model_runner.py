@@ -92,7 +92,8 @@ class ModelRunner:
             verified.append(Verified(part, chosen[: right + 1]))
             kept += range(start, start + right + 1)
             start += len(chosen)
-        self._record(logits_BV[kept], [sequences[row] for row in kept], [tokens[row] for row in kept])
+        if any(sequences[row].params.logprobs is not None for row in kept):  # the copy takes as long as the sampler
+            self._record(logits_BV[kept], [sequences[row] for row in kept], [tokens[row] for row in kept])
         return verified
 
     def _forward(self, scheduled: list[Scheduled]) -> tuple[list[Scheduled], Tensor]:

@@ -130,7 +130,7 @@ void grouped_query(Worker& worker, Buffers& b, const Layer& layer) {
 // A bank's matrix h with row t * heads + h of x, for every row and head: out [rows, heads, w.out] at `step` a head.
 void multiply_heads(Worker& worker, Buffers& b, const Matrix& w, const Rows& x, float* out, int64_t step) {
     const int64_t N = b.net.heads, T = b.pass.rows, P = w.panels();
-    worker.each(N * P, [&](int64_t i) {
+    worker.share(N * P, [&](int64_t i) {
         const int64_t h = i / P, p = i % P;
         int32_t row[BATCH];
         F16 results[BATCH];
@@ -181,7 +181,7 @@ void latent(Worker& worker, Buffers& b, const Layer& layer) {
 
 void route(Worker& worker, Buffers& b, const Layer& layer) {
     const Network& net = b.net;
-    worker.each(b.pass.rows * net.experts, [&](int64_t i) {
+    worker.share(b.pass.rows * net.experts, [&](int64_t i) {
         const float *x = b.normed + i / net.experts * net.hidden, *w = layer.router + i % net.experts * net.hidden;
         F16 total = {};
         for (int64_t k = 0; k < net.hidden; k += 16)

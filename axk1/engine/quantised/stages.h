@@ -40,7 +40,7 @@ static void multiply(Worker& worker, const Matrix* const* w, int count, const Ro
                      float* const* out, bool add) {
     int64_t panels = 0;
     for (int i = 0; i < count; i++) panels += w[i]->panels();
-    worker.each(panels, [&](int64_t p) {
+    worker.share(panels, [&](int64_t p) {
         int i = 0;
         while (p >= w[i]->panels()) p -= w[i++]->panels();
         const int64_t width = w[i]->out;
@@ -114,14 +114,14 @@ struct FeedForward {
 static void feed_forward(Worker& worker, const FeedForward& w, const Rows& x, const int32_t* all, const Rows& shared,
                          const Assignments& a, const Rows& act, float* y) {
     const int64_t dense = w.gate ? shared.groups : 0, blocks = w.experts_gate ? act.groups : 0;
-    worker.each(dense + a.active * blocks, [&](int64_t i) {
+    worker.share(dense + a.active * blocks, [&](int64_t i) {
         if (i < dense) return gated(*w.gate, *w.up, 0, i, x, all, x.count, shared, 0);
         const int64_t e = (i - dense) / blocks, from = a.start[e];
         gated(*w.experts_gate, *w.experts_up, a.expert[e], (i - dense) % blocks, x, a.token + from,
               a.start[e + 1] - from, act, from);
     });
     const Matrix& any = w.down ? *w.down : *w.experts_down;
-    worker.each(any.panels(), [&](int64_t p) {
+    worker.share(any.panels(), [&](int64_t p) {
         const int64_t width = any.out, left = width - p * PANEL;
         F16 results[BATCH];
         for (int64_t from = 0; from < x.count; from += BATCH) {

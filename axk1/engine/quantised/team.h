@@ -15,10 +15,12 @@
 
 // A barrier that spins for some microseconds and then gives the core away, since others may need it to get here.
 class Team {
-    std::atomic<int> arrived{0}, phase{0};
+    alignas(64) std::atomic<int> arrived{0};
+    alignas(64) std::atomic<int> phase{0};
 
   public:
-    int size = 1;
+    alignas(64) std::atomic<int64_t> taken[2] = {0, 0};  // of the items that are shared out one by one
+    alignas(64) int size = 1;
     void wait() {
         if (size == 1) return;
         const int now = phase.load(std::memory_order_relaxed);
@@ -39,11 +41,29 @@ class Team {
 struct Worker {
     Team& team;
     int id;
+    int turn = 0;
 
     // Calls f(i) for this thread's part of n items; afterwards all are done.
     template <class F>
     void each(int64_t n, F f) {
         for (int64_t i = n * id / team.size, end = n * (id + 1) / team.size; i < end; i++) f(i);
+        team.wait();
+    }
+    // The same for long stages: half of the items in fixed parts, the others by whoever is free, since a thread may
+    // lose its core for a while.
+    template <class F>
+    void share(int64_t n, F f) {
+        if (team.size == 1) return each(n, f);
+        const int64_t fixed = n / 2 / team.size, some = n / (16 * team.size) + 1;
+        for (int64_t i = fixed * id; i < fixed * (id + 1); i++) f(i);
+        std::atomic<int64_t>& taken = team.taken[turn];
+        for (;;) {
+            const int64_t from = fixed * team.size + taken.fetch_add(some, std::memory_order_relaxed);
+            if (from >= n) break;
+            for (int64_t i = from; i < n && i < from + some; i++) f(i);
+        }
+        turn ^= 1;
+        if (id == 0) team.taken[turn].store(0, std::memory_order_relaxed);  // nobody is there before the barrier
         team.wait();
     }
     // The same, in turns: for items of which some are much longer than others.

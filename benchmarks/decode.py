@@ -170,8 +170,9 @@ class LlamaCpp:
         }
         self.mode = ""
         speeds = {}
-        for self.mode in self._modes:
-            speeds[self.mode] = max(self.run()[1] for _ in range(2))
+        for mode in self._modes:
+            self.mode = mode
+            speeds[mode] = max(self.run()[1] for _ in range(2))
         self.mode = max(speeds, key=speeds.get)
 
     def run(self) -> tuple[float, float]:

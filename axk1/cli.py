@@ -104,8 +104,40 @@ COMMANDS: dict[str, Command] = {
         "axk1.channels.terminal", "ChatConfig", "chat", argument="path", needs_model="path",
     ),
     "serve": Command(
-        "A checkpoint behind OpenAI's API",
+        "A checkpoint, or servers elsewhere, behind OpenAI's API",
         "axk1.app", "ServeConfig", "serve", argument="path",
+    ),
+    "tenants add": Command(
+        "An organisation that may use the server, with its limits",
+        "axk1.serve.tenants.commands", "AddConfig", "add", argument="organisation",
+    ),
+    "tenants key": Command(
+        "A new API key of an organisation, shown once",
+        "axk1.serve.tenants.commands", "KeyConfig", "key", argument="organisation",
+    ),
+    "tenants list": Command(
+        "Organisations, keys and limits",
+        "axk1.serve.tenants.commands", "ListConfig", "list_tenants", argument="organisation",
+    ),
+    "tenants limit": Command(
+        "Other limits, time zone or privacy of an organisation or a key, from the next request on",
+        "axk1.serve.tenants.commands", "LimitConfig", "limit", argument="name",
+    ),
+    "tenants move": Command(
+        "A key to another organisation, from the next request on",
+        "axk1.serve.tenants.commands", "MoveConfig", "move", argument="key",
+    ),
+    "tenants revoke": Command(
+        "The end of a key, from the next request on",
+        "axk1.serve.tenants.commands", "RevokeConfig", "revoke", argument="key",
+    ),
+    "tenants usage": Command(
+        "Requests and tokens by organisation, key, day and model",
+        "axk1.serve.tenants.commands", "UsageConfig", "usage", argument="organisation",
+    ),
+    "tenants audit": Command(
+        "Who did what, a JSON object in each line",
+        "axk1.serve.tenants.commands", "AuditConfig", "audit", argument="organisation",
     ),
     "inspect": Command(
         "Parameters, memory, cache and FLOPs of a model, from its config alone",

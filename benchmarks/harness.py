@@ -28,10 +28,11 @@ class Row:
     case: str
     metric: str
     unit: str
-    ours: float
-    peer: float
+    ours: float | None
+    peer: float | None
+    """None where a side could not be measured; its name then says why."""
     peer_name: str
-    ratio: float
+    ratio: float | None
     spread: str
     """Smallest to largest of both sides."""
     goal: float | None = None
@@ -40,7 +41,7 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether the goal was reached; None where there is none."""
-        return None if self.goal is None else self.ratio >= self.goal
+        return None if self.goal is None or self.ratio is None else self.ratio >= self.goal
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -80,13 +81,19 @@ def median_and_spread(values: list[float]) -> tuple[float, str]:
     return statistics.median(values), f"{min(values):,.0f} - {max(values):,.0f}"
 
 
+def figure(value: float | None, unit: str) -> str:
+    """A measured value in words; nothing for one that could not be measured."""
+    return "" if value is None else f"{value:,.4g} {unit}"
+
+
 def publish(name: str, rows: list[Row], packages: tuple[str, ...]) -> Path:
     """Prints the table and writes ``results/NAME-<machine>.json``."""
     table = Table(title=name, title_justify="left")
     for column in ("case", "metric", "ours", "peer", "", "ratio", "spread, ours / peer", "goal"):
         table.add_column(column)
     for row in rows:
-        figures = [f"{row.ours:,.4g} {row.unit}", f"{row.peer:,.4g} {row.unit}", row.peer_name, f"{row.ratio:.2f} x"]
+        sides = [figure(value, row.unit) for value in (row.ours, row.peer)]
+        figures = [*sides, row.peer_name, "" if row.ratio is None else f"{row.ratio:.2f} x"]
         goal = "" if row.goal is None else f"{row.goal:g} x: {'met' if row.met else 'missed'}"
         table.add_row(row.case, row.metric, *figures, row.spread, goal)
     Console(width=150).print(table)

@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from harness import figure
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/benchmarks.md"
 HEAD = """# Benchmarks
@@ -38,9 +40,10 @@ def _section(document: dict) -> str:
     ]
     for row in document["rows"]:
         goal = "" if row["goal"] is None else f"{row['goal']:g} x: {'met' if row['met'] else 'missed'}"
-        figures = f"{row['ours']:,.4g} {row['unit']} | {row['peer']:,.4g} {row['unit']} | {row['peer_name']}"
+        figures = " | ".join([*(figure(row[side], row["unit"]) for side in ("ours", "peer")), row["peer_name"]])
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         metric = row["metric"].replace("_", " ")
-        lines.append(f"| {row['case']} | {metric} | {figures} | {row['ratio']:.2f} | {row['spread']} | {goal} |")
+        lines.append(f"| {row['case']} | {metric} | {figures} | {ratio} | {row['spread']} | {goal} |")
     return "\n".join(lines) + "\n"
 
 

@@ -7,30 +7,18 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
+from llguidance import LLMatcher
+
 from axk1.core.config import require
-from axk1.core.errors import AXK1Error
+from axk1.engine.errors import EngineStopped, QueueFull
 from axk1.engine.llm_engine import LLMEngine, SequenceOutput
 from axk1.engine.sampling_params import SamplingParams
 from axk1.engine.sequence import Sequence
+from axk1.engine.structured_outputs import GrammarError
 
+_COMPILATIONS = 2
+"""Grammars that are compiled at once; the others wait, so that hostile ones cannot take all threads."""
 _log = logging.getLogger(__name__)
-
-
-class QueueFull(AXK1Error):
-    """More is waiting than the engine takes.
-
-    Args:
-        message: how much is waiting.
-        retry_after: seconds after which it may be worth while to come again.
-    """
-
-    def __init__(self, message: str, *, retry_after: int) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class EngineStopped(AXK1Error):
-    """The engine takes no requests: it is shutting down, or a pass failed."""
 
 
 class Output(NamedTuple):
@@ -71,6 +59,9 @@ class Stream:
                 raise item
             if item.output.finish_reason is not None:
                 self.remaining -= 1
+            if item.output.finish_reason == "error":
+                sequence = item.output.sequence
+                raise GrammarError(sequence.params.structured_outputs.field, str(sequence.stop_reason))
             yield item
 
     def close(self) -> None:
@@ -111,6 +102,7 @@ class AsyncEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="axk1-engine", daemon=True)
         self._count = 0
+        self._compilations = asyncio.Semaphore(_COMPILATIONS)
 
     @property
     def unfinished(self) -> int:
@@ -131,18 +123,32 @@ class AsyncEngine:
             self._wake.notify()
         await asyncio.to_thread(self._thread.join)
 
-    def submit(self, prompts: list[list[int]], params: SamplingParams) -> Stream:
+    async def compile(self, params: SamplingParams) -> LLMatcher | None:
+        """The grammar of a request for ``submit``, made in another thread; None for a request that has none.
+
+        Raises:
+            ConfigError: the form that the text shall have cannot be used.
+        """
+        if params.structured_outputs is None:
+            return None
+        async with self._compilations:
+            return await asyncio.to_thread(self.engine.grammars.compile, params.structured_outputs)
+
+    def submit(self, prompts: list[list[int]], params: SamplingParams, grammar: LLMatcher | None = None) -> Stream:
         """Queues prompts, all or none.
 
         Args:
             prompts: token ids.
             params: how to continue each of them.
+            grammar: what ``compile`` gave for these params.
 
         Raises:
             ConfigError: one of them can never run, or they are more than ever wait together.
             QueueFull: too many wait already.
             EngineStopped: the engine takes nothing any more.
         """
+        compiled = (grammar is None) == (params.structured_outputs is None)
+        require(compiled, "grammar", grammar, "what compile gives for the params")
         for prompt in prompts:
             self.engine.check(prompt, params)
         if self.error is not None or self._stopping:
@@ -154,7 +160,7 @@ class AsyncEngine:
         self._open[stream] = None
         self._streams |= {name: (stream, place) for place, name in enumerate(names)}
         for name, prompt in zip(names, prompts, strict=True):
-            self._tell(lambda name=name, prompt=prompt: self._add(stream, name, prompt, params))
+            self._tell(lambda name=name, prompt=prompt: self._add(stream, name, prompt, params, grammar))
         return stream
 
     def forget(self, stream: Stream) -> None:
@@ -174,8 +180,10 @@ class AsyncEngine:
             rounds = math.ceil((busy + texts - most) / self.engine.config.max_num_seqs)
             raise QueueFull(f"{busy} texts are being written or wait, of {most} at most", retry_after=max(1, rounds))
 
-    def _add(self, stream: Stream, name: str, prompt: list[int], params: SamplingParams) -> None:
-        stream.sequences += self.engine.add_request(name, prompt, params)
+    def _add(
+        self, stream: Stream, name: str, prompt: list[int], params: SamplingParams, grammar: LLMatcher | None
+    ) -> None:
+        stream.sequences += self.engine.add_request(name, prompt, params, grammar)
 
     def _tell(self, command: Callable[[], object]) -> None:
         with self._wake:

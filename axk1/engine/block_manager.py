@@ -10,8 +10,9 @@ from axk1.engine.sequence import Sequence
 class BlockManager:
     """Hands out the blocks of a paged cache.
 
-    A full block is known by the hash of all tokens up to its end. Blocks that nobody uses keep what they hold until
-    they are needed, those unused for longest first, and a sequence that begins with the same tokens takes them over.
+    A full block is known by the hash of its sequence's salt and all tokens up to its end. Blocks that nobody uses keep
+    what they hold until they are needed, those unused for longest first, and a sequence of the same salt that begins
+    with the same tokens takes them over.
 
     Attributes:
         num_blocks, block_size: number of blocks, and tokens in each.
@@ -104,7 +105,7 @@ class BlockManager:
         self._block_of.clear()
 
     def _known_blocks(self, sequence: Sequence) -> list[int]:
-        if not self._caching or sequence.wants_prompt_logprobs:
+        if not self._caching or sequence.needs_prompt_states:
             return []
         blocks = []
         for place in range((sequence.num_tokens - 1) // self.block_size):
@@ -120,7 +121,7 @@ class BlockManager:
         while len(hashes) <= place:
             start = len(hashes) * size
             tokens = array.array("q", sequence.token_ids[start : start + size]).tobytes()
-            before = hashes[-1] if hashes else b""
+            before = hashes[-1] if hashes else hashlib.blake2b(sequence.params.cache_salt.encode()).digest()
             hashes.append(hashlib.blake2b(before + tokens, digest_size=16).digest())
         return hashes[place]
 

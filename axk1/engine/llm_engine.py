@@ -3,12 +3,16 @@
 import time
 from dataclasses import dataclass
 
+from llguidance import LLMatcher
+
 from axk1.core.config import require
 from axk1.core.errors import ConfigError, TokenizerMismatch
 from axk1.engine.block_manager import BlockManager
 from axk1.engine.config import EngineConfig
 from axk1.engine.detokenizer import Detokenizer
 from axk1.engine.draft_model import ModelDrafter, load_draft_model
+from axk1.engine.grammar import Grammars
+from axk1.engine.guide import Guide
 from axk1.engine.model_runner import ModelRunner, Verified
 from axk1.engine.multi_token import MultiTokenDrafter
 from axk1.engine.ngram import NgramDrafter
@@ -45,6 +49,7 @@ class LLMEngine:
     Attributes:
         model, tokenizer, config: what it was made from.
         max_model_len: longest sequence in tokens.
+        grammars: compiles the forms that texts must have; any thread may use it.
         blocks, scheduler: the blocks of its cache and the order of its work, to be looked at.
         speculator: drafts tokens and counts how many were right; None without speculation.
         prompt_tokens, generation_tokens: prompt tokens put through, tokens written.
@@ -69,6 +74,7 @@ class LLMEngine:
         self._runner = ModelRunner(
             model, num_blocks, config.block_size, tokenizer.vocab_size, extra_layers=extra_layers
         )
+        self.grammars = Grammars(tokenizer)
         self.speculator = self._speculator(draft)
         self._requests: dict[str, list[Sequence]] = {}
         self.prompt_tokens = self.generation_tokens = 0
@@ -125,18 +131,38 @@ class LLMEngine:
             wrong = next((token for token in tokens if not 0 <= token < size), None)
             require(wrong is None, f"a token of {name}", wrong, f"0 to {size - 1}")
 
-    def add_request(self, request_id: str, prompt_token_ids: list[int], params: SamplingParams) -> list[Sequence]:
-        """Queues a request; returns its ``n`` sequences. Raises ConfigError for a request that can never run."""
+    def add_request(
+        self,
+        request_id: str,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        grammar: LLMatcher | None = None,
+    ) -> list[Sequence]:
+        """Queues a request; returns its ``n`` sequences. Raises ConfigError for a request that can never run.
+
+        Args:
+            request_id, prompt_token_ids, params: the request.
+            grammar: ``grammars.compile(params.structured_outputs)``, where somebody has done that already.
+        """
+        if params.structured_outputs is not None and grammar is None:
+            grammar = self.grammars.compile(params.structured_outputs)
         self.check(prompt_token_ids, params)
         require(request_id not in self._requests, "request_id", request_id, "one that is not in use")
         most = self.most_new_tokens(len(prompt_token_ids), params)
         sequences = []
         for index in range(params.n):
             text = Detokenizer(self.tokenizer, params.stop, skip_special=params.skip_special_tokens)
-            sequences.append(Sequence(request_id, index, prompt_token_ids, params, text, most))
+            guide = self._guide(prompt_token_ids, params, grammar)
+            sequences.append(Sequence(request_id, index, prompt_token_ids, params, text, most, guide))
             self.scheduler.add(sequences[-1])
         self._requests[request_id] = sequences
         return list(sequences)
+
+    def _guide(self, prompt: list[int], params: SamplingParams, grammar: LLMatcher | None) -> Guide | None:
+        if grammar is None and params.thinking_token_budget is None:
+            return None
+        own = None if grammar is None else grammar.deep_copy()
+        return Guide(self.tokenizer, prompt, params.thinking_token_budget, own)
 
     def abort_request(self, request_id: str) -> None:
         """Ends a request and frees its blocks. Does nothing for one that has ended."""
@@ -208,15 +234,23 @@ class LLMEngine:
 
     def _read(self, sequence: Sequence, token: int) -> tuple[str, str | None]:
         """The text that a token adds, and why it ends the sequence, if it does."""
-        params = sequence.params
+        params, guide = sequence.params, sequence.guide
+        if guide is not None:
+            guide.accept(token)
+            if guide.error is not None:
+                sequence.stop_reason = guide.error
+                return "", "error"
+        complete = guide is not None and guide.finished
         if token in params.stop_token_ids:
             sequence.stop_reason = token
             return "", "stop"
-        if token in self.tokenizer.stop_ids and not params.ignore_eos:
+        if token in self.tokenizer.stop_ids and (complete or not params.ignore_eos):
             return "", "stop"
         text = sequence.detokenizer.add(token)
         if sequence.detokenizer.stopped_by is not None:
             sequence.stop_reason = sequence.detokenizer.stopped_by
+            return text, "stop"
+        if complete:
             return text, "stop"
         return text, "length" if sequence.num_output_tokens >= sequence.max_tokens else None
 

@@ -125,8 +125,11 @@ class ModelRunner:
         return self._model.hidden(tokens_1T, positions_1T, cache=self.cache).states_BTH[0]
 
     def _score_prompt(self, part: Scheduled, states_TH: Tensor) -> None:
-        """Appends the log-probabilities of the prompt tokens that follow the chunk's, but for those known already."""
+        """Pools the states that are asked for, and appends the log-probabilities of the prompt tokens that follow the
+        chunk's, but for those known already."""
         sequence, first = part.sequence, part.sequence.num_computed_tokens
+        if sequence.pooler is not None:
+            sequence.pooler.add(first, states_TH)
         if not sequence.wants_prompt_logprobs:
             return
         start = len(sequence.prompt_logprobs)  # the state at position p predicts the token at p + 1

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from axk1.engine.guide import restrict
 from axk1.engine.sequence import Sequence, TokenLogprobs
 
 _RANKED = 256
@@ -31,11 +32,16 @@ def sample(
         ahead: tokens that each row supposes after its sequence's own; nothing means none.
     """
     ahead = ahead or [()] * len(sequences)
-    changed = any(sequence.params.penalises or sequence.params.logit_bias for sequence in sequences)
-    logits_BV = logits_BV[:, :vocab_size].to(torch.promote_types(logits_BV.dtype, torch.float32), copy=changed)
-    if changed:
+    adjusted = any(sequence.params.penalises or sequence.params.logit_bias for sequence in sequences)
+    guided = any(sequence.guide is not None for sequence in sequences)
+    logits_BV = logits_BV[:, :vocab_size].to(
+        torch.promote_types(logits_BV.dtype, torch.float32), copy=adjusted or guided
+    )
+    if adjusted:
         for logits_V, sequence, supposed in zip(logits_BV, sequences, ahead, strict=True):
             _adjust(logits_V, sequence, supposed)
+    if guided:
+        restrict(logits_BV, [sequence.guide for sequence in sequences])
     tokens = logits_BV.argmax(dim=-1).tolist()
     drawing = [row for row, sequence in enumerate(sequences) if sequence.params.temperature > 0]
     if drawing:

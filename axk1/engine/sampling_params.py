@@ -3,8 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from axk1.core.config import require
+from axk1.engine.structured_outputs import StructuredOutputsParams
 
 MAX_LOGPROBS = 100
 """Most alternatives whose log-probabilities are returned at a position."""
@@ -46,8 +48,18 @@ class SamplingParams:
     """Alternatives whose log-probabilities are returned with each token's own; None returns none."""
     prompt_logprobs: int | None = None
     """The same for every token of the prompt but the first."""
+    pooling: Literal["mean", "last"] | None = None
+    """Give the prompt's hidden states, pooled, instead of text; only with ``max_tokens`` = 0."""
     skip_special_tokens: bool = False
     """Leave control tokens (turn ends and the like) out of the text; thinking and tool marks stay."""
+    structured_outputs: StructuredOutputsParams | None = None
+    """The form that the text must have; it ends when the form is complete, whatever ``ignore_eos`` says. In a prompt
+    that has opened ``<think>``, the form is that of the text behind ``</think>``."""
+    thinking_token_budget: int | None = None
+    """Most tokens of a thought, after which ``</think>`` is written for the model; None means no limit."""
+    cache_salt: str = ""
+    """Cached beginnings are shared only among requests of the same salt, so that nobody can learn by trying what
+    others have sent."""
 
     def __post_init__(self) -> None:
         require(1 <= self.n <= 128, "n", self.n, "1 to 128")
@@ -60,10 +72,14 @@ class SamplingParams:
         repetition = self.repetition_penalty
         require(0 < repetition < math.inf, "repetition_penalty", repetition, "above 0")
         require(self.max_tokens is None or self.max_tokens >= 0, "max_tokens", self.max_tokens, "0 or more")
+        pools = self.pooling is not None
+        require(not pools or self.max_tokens == 0, "max_tokens", self.max_tokens, "0, since pooling writes nothing")
         require(all(self.stop), "stop", self.stop, "strings that are not empty")
         for name in ("logprobs", "prompt_logprobs"):
             value = getattr(self, name)
             require(value is None or 0 <= value <= MAX_LOGPROBS, name, value, f"0 to {MAX_LOGPROBS}")
+        budget = self.thinking_token_budget
+        require(budget is None or budget >= 0, "thinking_token_budget", budget, "0 or more")
         for token, bias in self.logit_bias.items():
             require(-100 <= bias <= 100, f"logit_bias[{token}]", bias, "-100 to 100")
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from axk1.engine.detokenizer import Detokenizer
+from axk1.engine.guide import Guide
+from axk1.engine.pooling import Pooler
 from axk1.engine.sampling_params import SamplingParams
 
 
@@ -70,7 +72,9 @@ class Sequence:
         num_cached_tokens: how many of the prompt were found in the cache when it was first scheduled.
         block_table: numbers of the cache blocks that hold the entries, in order.
         block_hashes: hashes of its full blocks, each over all tokens up to the block's end.
-        finish_reason: None while it goes on; ``stop``, ``length`` or ``abort``.
+        pooler: collects the prompt's hidden states; None where text is written instead.
+        finish_reason: None while it goes on; ``stop``, ``length`` or ``abort``, or ``error`` where its grammar failed.
+        stop_reason: the stop string or token that ended it, or what was wrong with the grammar.
         noise: the random numbers by which its tokens are drawn.
     """
 
@@ -82,6 +86,7 @@ class Sequence:
         params: SamplingParams,
         detokenizer: Detokenizer,
         max_tokens: int,
+        guide: Guide | None = None,
     ) -> None:
         """
         Args:
@@ -90,9 +95,10 @@ class Sequence:
             params: how to choose its tokens.
             detokenizer: collects its text.
             max_tokens: most new tokens.
+            guide: restricts its tokens; None where all are allowed.
         """
         self.request_id, self.index, self.params = request_id, index, params
-        self.detokenizer, self.max_tokens = detokenizer, max_tokens
+        self.detokenizer, self.max_tokens, self.guide = detokenizer, max_tokens, guide
         self.token_ids = list(prompt_token_ids)
         self.num_prompt_tokens = len(prompt_token_ids)
         self.num_computed_tokens = 0
@@ -101,6 +107,7 @@ class Sequence:
         self.block_hashes: list[bytes] = []
         self.logprobs: list[TokenLogprobs] = []
         self.prompt_logprobs: list[TokenLogprobs] = []
+        self.pooler = Pooler(params.pooling, len(prompt_token_ids)) if params.pooling else None
         self.finish_reason: str | None = None
         self.stop_reason: str | int | None = None
         self.times = Times()
@@ -123,5 +130,11 @@ class Sequence:
 
     @property
     def wants_prompt_logprobs(self) -> bool:
-        """Whether positions of the prompt are still to be scored, for which the cache alone does not do."""
+        """Whether positions of the prompt are still to be scored."""
         return self.params.prompt_logprobs is not None and len(self.prompt_logprobs) < self.num_prompt_tokens - 1
+
+    @property
+    def needs_prompt_states(self) -> bool:
+        """Whether the states of the whole prompt are needed, so that none of it may come from the cache."""
+        pools = self.pooler is not None and self.pooler.needs_all
+        return self.wants_prompt_logprobs or pools

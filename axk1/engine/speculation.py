@@ -120,9 +120,13 @@ class Speculator:
         self._drafter.reset()
 
     def _wish(self, part: Scheduled) -> int:
-        """Tokens to draft behind a part: none beyond the text's end, and none for which no block is free."""
+        """Tokens to draft behind a part: none beyond the text's end, and none for which no block is free.
+
+        None either where a guide decides: it must see each token before the next.
+        """
         sequence = part.sequence
-        if not (part.samples and part.num_tokens == 1 and sequence.num_output_tokens):
+        decoding = part.samples and part.num_tokens == 1 and sequence.num_output_tokens
+        if not decoding or sequence.guide is not None:
             return 0
         most = self._config.speculative_config.num_speculative_tokens
         pace = self._paces.setdefault(sequence, Pace(most))

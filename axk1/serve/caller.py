@@ -1,6 +1,6 @@
 """``Caller``: on whose behalf a request runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from starlette.requests import HTTPConnection
 
@@ -13,6 +13,8 @@ class Caller:
     """The organisation's id; empty where no tenants are configured."""
     key: str
     """The id of its API key; empty where no tenants are configured."""
+    request_id: str = field(default="", compare=False)
+    """What logs call this request."""
 
 
 ANYBODY = Caller(tenant="", key="")
@@ -21,4 +23,5 @@ ANYBODY = Caller(tenant="", key="")
 
 def caller_of(connection: HTTPConnection) -> Caller:
     """The caller of a request or WebSocket, as the server's gate has found it."""
-    return getattr(connection.state, "caller", ANYBODY)
+    caller = getattr(connection.state, "caller", ANYBODY)
+    return replace(caller, request_id=getattr(connection.state, "request_id", ""))

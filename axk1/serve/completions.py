@@ -1,6 +1,7 @@
 """``POST /v1/completions``: texts or token ids -> their continuation, with an echo of the prompt where asked for."""
 
 import asyncio
+import dataclasses
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from axk1.engine.sequence import Sequence
 from axk1.serve.errors import ApiError
 from axk1.serve.logprobs import TextLogprobs, prompt_logprobs
 from axk1.serve.protocol import CompletionRequest
+from axk1.serve.response_format import compiled
 from axk1.serve.usage import usage
 from axk1.tokenizer.tokenizer import Tokenizer
 
@@ -67,13 +69,17 @@ class CompletionReply:
         }
 
     @classmethod
-    async def open(cls, engine: AsyncEngine, name: str, asked: CompletionRequest) -> "CompletionReply":
-        """Queues a request under the model's name; raises what ``errors`` puts into OpenAI's form."""
+    async def open(cls, engine: AsyncEngine, name: str, asked: CompletionRequest, *, salt: str) -> "CompletionReply":
+        """Queues a request under the model's name, its cached beginnings shared with those of the same salt.
+
+        Raises what ``errors`` puts into OpenAI's form.
+        """
         if asked.stream and asked.echo and asked.logprobs is not None:
             raise ApiError("echo with logprobs is only for stream = false", param="echo")
-        params, tokenizer = asked.sampling_params(), engine.engine.tokenizer
-        prompts = await asyncio.to_thread(_encoded, tokenizer, asked.prompt)
-        return cls(tokenizer, name, asked, prompts, engine.submit(prompts, params))
+        params, tokenizer = dataclasses.replace(asked.sampling_params(), cache_salt=salt), engine.engine.tokenizer
+        prompts = await asyncio.to_thread(encoded, tokenizer, asked.prompt)
+        grammar = await compiled(engine, params, asked)
+        return cls(tokenizer, name, asked, prompts, engine.submit(prompts, params, grammar))
 
     async def whole(self) -> dict[str, Any]:
         async for output in self._stream:
@@ -115,14 +121,18 @@ class CompletionReply:
         return told
 
 
-def _encoded(tokenizer: Tokenizer, prompt: Any) -> list[list[int]]:
-    """The prompts as ids. Special tokens in their text count: whoever uses this route renders prompts alone."""
-    if not prompt:
-        raise ApiError("prompt is empty", param="prompt")
-    if isinstance(prompt, str):
-        return [tokenizer.encode(prompt)]
-    if isinstance(prompt[0], int):
-        return [prompt]
-    if isinstance(prompt[0], str):
-        return tokenizer.encode_batch(prompt)
-    return prompt
+def encoded(tokenizer: Tokenizer, given: Any, field: str = "prompt") -> list[list[int]]:
+    """Texts or token ids, one or many -> ids. Special tokens in a text count: whoever sends it rendered it alone.
+
+    Raises:
+        ApiError: there is nothing in the field.
+    """
+    if not given:
+        raise ApiError(f"{field} is empty", param=field)
+    if isinstance(given, str):
+        return [tokenizer.encode(given)]
+    if isinstance(given[0], int):
+        return [given]
+    if isinstance(given[0], str):
+        return tokenizer.encode_batch(given)
+    return given

@@ -10,10 +10,20 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.serve.caller import Caller
 from axk1.serve.chat import ChatReply
 from axk1.serve.completions import CompletionReply
+from axk1.serve.embeddings import EmbeddingReply
 from axk1.serve.errors import ApiError, no_such_model
 from axk1.serve.logprobs import token_text
 from axk1.serve.metrics import Metrics
-from axk1.serve.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeChatRequest, TokenizeRequest
+from axk1.serve.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingRequest,
+    ModelRequest,
+    TokenizeChatRequest,
+    TokenizeRequest,
+)
+from axk1.serve.supported import refuse_unsupported
 
 
 class EngineService:
@@ -50,22 +60,26 @@ class EngineService:
         ]
 
     async def chat(self, asked: ChatRequest, caller: Caller) -> ChatReply:
-        self._require_model(asked.model)
-        return await ChatReply.open(self.engine, self.name, asked)
+        self._check(asked)
+        return await ChatReply.open(self.engine, self.name, asked, salt=caller.tenant)
 
     async def complete(self, asked: CompletionRequest, caller: Caller) -> CompletionReply:
-        self._require_model(asked.model)
-        return await CompletionReply.open(self.engine, self.name, asked)
+        self._check(asked)
+        return await CompletionReply.open(self.engine, self.name, asked, salt=caller.tenant)
+
+    async def embed(self, asked: EmbeddingRequest, caller: Caller) -> EmbeddingReply:
+        self._check(asked)
+        return await EmbeddingReply.open(self.engine, self.name, asked, salt=caller.tenant)
 
     async def tokenize(self, asked: TokenizeRequest | TokenizeChatRequest) -> dict[str, Any]:
-        self._require_model(asked.model)
+        self._check(asked)
         tokens = await asyncio.to_thread(self._tokens, asked)
         texts = [token_text(self.tokenizer, token) for token in tokens] if asked.return_token_strs else None
         length = self.engine.engine.max_model_len
         return {"count": len(tokens), "max_model_len": length, "tokens": tokens, "token_strs": texts}
 
     async def detokenize(self, asked: DetokenizeRequest) -> dict[str, Any]:
-        self._require_model(asked.model)
+        self._check(asked)
         size = self.tokenizer.vocab_size
         wrong = next((token for token in asked.tokens if not 0 <= token < size), None)
         require(wrong is None, "tokens", wrong, f"0 to {size - 1}")
@@ -78,14 +92,13 @@ class EngineService:
     def metrics(self) -> bytes:
         return self._metrics.text()
 
-    def _require_model(self, name: str | None) -> None:
-        """Raises ApiError for a request that names another model; one that names none is content with this."""
-        if name not in (None, self.name):
-            raise no_such_model(name, [self.name])
+    def _check(self, asked: ModelRequest) -> None:
+        """Refuses what is not done here, and another model; a request that names none is content with this one."""
+        refuse_unsupported(asked)
+        if asked.model not in (None, self.name):
+            raise no_such_model(asked.model, [self.name])
 
     def _tokens(self, asked: TokenizeRequest | TokenizeChatRequest) -> list[int]:
         if isinstance(asked, TokenizeRequest):
             return self.tokenizer.encode(asked.prompt)
-        options = {"enable_thinking": asked.chat_template_kwargs.enable_thinking}
-        generation = {"add_generation_prompt": asked.add_generation_prompt}
-        return self.tokenizer.encode_chat(asked.messages, **generation, **options).ids
+        return asked.encode(self.tokenizer, add_generation_prompt=asked.add_generation_prompt)

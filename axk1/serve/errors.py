@@ -1,10 +1,13 @@
 """Errors in OpenAI's form, ``{"error": {"message", "type", "param", "code"}}`` with the status.
 
 400  the request is wrong or asks for what is not supported   invalid_request_error
+401  no API key, or one that is not known here                invalid_request_error
+403  the API key is not for this path                         invalid_request_error
 404  no such model or path                                    not_found_error
-429  the queue is full; Retry-After says when to come again   rate_limit_error
+429  the queue is full or a limit is reached; Retry-After     rate_limit_error
+     says when to come again
 500  a bug here                                               server_error
-503  the engine has stopped                                   server_error
+503  the engine has stopped, or usage cannot be written       server_error
 """
 
 import json
@@ -15,14 +18,37 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from axk1.core.errors import AXK1Error
-from axk1.engine.async_engine import EngineStopped, QueueFull
+from axk1.engine.errors import EngineStopped, QueueFull
 
 _log = logging.getLogger(__name__)
 _TYPES = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class ErrorInfo(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """The JSON of every answer that is an error."""
+
+    error: ErrorInfo
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorAnswer, "description": "The request is wrong (400, 404), or too many wait already (429)"},
+    "5XX": {"model": ErrorAnswer, "description": "A bug here (500), or the engine has stopped (503)"},
+}
+"""The errors, for the page that describes the routes."""
 
 
 class ApiError(Exception):
@@ -33,6 +59,7 @@ class ApiError(Exception):
         status: the HTTP status.
         param: the field that is wrong.
         code: a short name for programs.
+        kind: the type of the error, where it is not that of the status.
         headers: headers of the answer.
     """
 
@@ -42,21 +69,30 @@ class ApiError(Exception):
         *,
         status: int = 400,
         param: str | None = None,
-        code: str | None = None,
+        code: str | int | None = None,
+        kind: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.message, self.status, self.param, self.code = message, status, param, code
+        self.message, self.status, self.param, self.code, self.kind = message, status, param, code, kind
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Any]:
         """The answer's JSON."""
-        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        kind = self.kind or _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> Response:
         """The answer; in ASCII, since a message may quote text that has no UTF-8 form."""
         return Response(json.dumps(self.body()), self.status, self.headers, "application/json")
+
+
+class UnsupportedField(ApiError):
+    """A request asks for something that is not done here. Args: field: its name; allowed: what is."""
+
+    def __init__(self, field: str, allowed: str) -> None:
+        message = f"{field} is not supported here; allowed: {allowed}"
+        super().__init__(message, param=field, code="unsupported_parameter")
 
 
 def as_api_error(error: Exception) -> ApiError:
@@ -106,16 +142,5 @@ def _from_validation(error: RequestValidationError) -> ApiError:
         return ApiError(f"the body is not JSON: {first['ctx']['error']}", code="invalid_json")
     if not place and first["type"] in ("model_attributes_type", "missing"):
         return ApiError("the body is not a JSON object sent as Content-Type: application/json", code="invalid_json")
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, UnsupportedField):
-        return ApiError(str(cause), param=cause.field, code="unsupported_parameter")
     param = ".".join(place) or None
     return ApiError(f"{param or 'the body'}: {first['msg']}", param=param, code=first["type"])
-
-
-class UnsupportedField(ValueError):
-    """A request asks for something that this server does not do. Args: field: its name; allowed: what is."""
-
-    def __init__(self, field: str, allowed: str) -> None:
-        super().__init__(f"{field} is not supported here; allowed: {allowed}")
-        self.field = field

@@ -1,8 +1,7 @@
 """Splits an answer that arrives in pieces into what the model thought and what it says."""
 
 from axk1.engine.detokenizer import begun
-
-START, END = "<think>", "</think>"
+from axk1.tokenizer.special_tokens import THINK, THINK_END
 
 
 class ReasoningSplitter:
@@ -22,19 +21,19 @@ class ReasoningSplitter:
         """New text -> (reasoning, content); a mark that may have begun is held back until it is whole."""
         text, self._held = self._held + text, ""
         if self._may_open:
-            if len(text) < len(START) and START.startswith(text):
+            if len(text) < len(THINK) and THINK.startswith(text):
                 self._held = text
                 return "", ""
             self._may_open = False
-            if text.startswith(START):
-                self.thinking, text = True, text[len(START) :]
+            if text.startswith(THINK):
+                self.thinking, text = True, text[len(THINK) :]
         if not self.thinking:
             return "", text
-        reasoning, end, content = text.partition(END)
+        reasoning, end, content = text.partition(THINK_END)
         if end:
             self.thinking = False
             return reasoning, content
-        place = len(text) - begun(text, (END,))
+        place = len(text) - begun(text, (THINK_END,))
         self._held = text[place:]
         return text[:place], ""
 

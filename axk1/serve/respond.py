@@ -19,8 +19,11 @@ _GONE = 499
 """Status in the log for a client that left; nobody receives it."""
 
 
-async def respond(request: Request, reply: Reply, *, stream: bool) -> Response:
+async def respond(request: Request, opening: Coroutine[Any, Any, Reply], *, stream: bool) -> Response:
     """The answer to a request. The reply is closed when it has been sent, or when the client has left before."""
+    reply = await _unless_gone(opening, request.receive)
+    if reply is None:
+        return Response(status_code=_GONE)
     if stream:
         return EventStream(reply)
     try:
@@ -66,10 +69,16 @@ async def _disconnected(receive: Receive) -> None:
 async def _events(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
     try:
         async for chunk in _with_silence(chunks):
-            yield ": keep-alive\n\n" if chunk is None else f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
+            yield ": keep-alive\n\n" if chunk is None else _event(chunk)
     except Exception as error:  # the status has left already: the error is the last event
         yield f"data: {json.dumps(as_api_error(error).body())}\n\n"
     yield "data: [DONE]\n\n"
+
+
+def _event(chunk: dict[str, Any]) -> str:
+    """A chunk as an event, under its name where it has one."""
+    name = f"event: {chunk['type']}\n" if "type" in chunk else ""
+    return f"{name}data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
 
 
 async def _with_silence(items: AsyncIterator[T]) -> AsyncIterator[T | None]:

@@ -4,7 +4,14 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from axk1.serve.caller import Caller
-from axk1.serve.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeChatRequest, TokenizeRequest
+from axk1.serve.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingRequest,
+    TokenizeChatRequest,
+    TokenizeRequest,
+)
 
 
 class Reply(Protocol):
@@ -51,6 +58,10 @@ class ModelService(Protocol):
 
     async def complete(self, asked: CompletionRequest, caller: Caller) -> Reply:
         """Continues texts."""
+        ...
+
+    async def embed(self, asked: EmbeddingRequest, caller: Caller) -> Reply:
+        """Texts -> vectors."""
         ...
 
     async def tokenize(self, asked: TokenizeRequest | TokenizeChatRequest) -> dict[str, Any]:

@@ -18,7 +18,9 @@ END_OF_TEXT = "<|endoftext|>"
 IM_START = "<|im_start|>"
 IM_END = "<|im_end|>"
 CONTROL = (END_OF_TEXT, IM_START, IM_END)
-MARKUP = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+THINK, THINK_END = "<think>", "</think>"
+TOOL_CALL, TOOL_CALL_END = "<tool_call>", "</tool_call>"
+MARKUP = (THINK, THINK_END, TOOL_CALL, TOOL_CALL_END, "<tool_response>", "</tool_response>")
 NAMED = CONTROL + MARKUP
 
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from axk1.core.errors import ConfigError
-from axk1.engine.async_engine import AsyncEngine, EngineStopped, QueueFull
+from axk1.engine.async_engine import AsyncEngine
+from axk1.engine.errors import EngineStopped, QueueFull
 from axk1.engine.llm import LLM
 from axk1.engine.sampling_params import SamplingParams
 

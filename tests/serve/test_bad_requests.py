@@ -25,10 +25,35 @@ def refused(server, path, status=400, **send):
 @pytest.mark.parametrize(
     ("path", "fields", "param"),
     [
-        (CHAT, {"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-        (CHAT, {"tool_choice": "auto"}, "tool_choice"),
-        (CHAT, {"response_format": {"type": "json_object"}}, "response_format"),
-        (CHAT, {"reasoning_effort": "high"}, "reasoning_effort"),
+        (CHAT, {"functions": [{"name": "f"}]}, "functions"),
+        (CHAT, {"function_call": "auto"}, "function_call"),
+        (CHAT, {"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools"),
+        (CHAT, {"tools": [{"type": "function", "function": {"name": "f g"}}]}, "name"),
+        (CHAT, {"tools": 2 * [{"type": "function", "function": {"name": "f"}}]}, None),
+        (CHAT, {"tools": [{"type": "function", "function": {"name": "f", "returns": {}}}]}, "returns"),
+        (CHAT, {"tool_choice": "required"}, None),
+        (CHAT, {"tool_choice": {"type": "function", "function": {"name": "f"}}}, None),
+        (CHAT, {"tool_choice": "sometimes"}, "tool_choice"),
+        (CHAT, {"response_format": {"type": "xml"}}, "response_format"),
+        (CHAT, {"response_format": {"type": "json_schema"}}, "response_format"),
+        (CHAT, {"response_format": {"type": "json_object"}, "structured_outputs": {"regex": "a"}}, "response_format"),
+        (CHAT, {"structured_outputs": {"regex": "(a"}}, "structured_outputs"),
+        (CHAT, {"structured_outputs": {"json": {"type": "objct"}}}, "structured_outputs"),
+        (CHAT, {"structured_outputs": {"grammar": "start: stop"}}, "structured_outputs"),
+        (CHAT, {"structured_outputs": {"choice": []}}, "structured_outputs"),
+        (CHAT, {"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs"),
+        (CHAT, {"structured_outputs": {"structural_tag": "a"}}, "structural_tag"),
+        (TEXT, {"guided_json": "{"}, "guided_json"),
+        (CHAT, {"reasoning_effort": "some"}, "reasoning_effort"),
+        (CHAT, {"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}}, None),
+        (CHAT, {"thinking_token_budget": -2}, "thinking_token_budget"),
+        (CHAT, {"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}, "function_call"),
+        (CHAT, {"messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": "{}"}}]}]}, None),
+        (
+            CHAT,
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "["}}]}]},
+            None,
+        ),
         (CHAT, {"temprature": 1}, "temprature"),
         (CHAT, {"chat_template_kwargs": {"thinking": True}}, "thinking"),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, None),
@@ -88,7 +113,7 @@ def test_unknown_models_and_paths_are_404(server):
         server.client.chat.completions.create(model="big", messages=USER)
     with pytest.raises(openai.NotFoundError):
         server.client.models.retrieve("big")
-    refused(server, "/v1/embeddings", 404, json={})
+    refused(server, "/v1/audio/speech", 404, json={})
     assert [each.id for each in server.client.models.list()] == ["tiny"]
     assert server.client.models.retrieve("tiny").max_model_len == 512
 

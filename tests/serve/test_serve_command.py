@@ -2,41 +2,25 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import httpx
 import pytest
+from running_server import free_port
 
 from axk1 import cli
 from axk1.core.errors import ConfigError
 from axk1.engine.llm import LLM
 from axk1.engine.sampling_params import SamplingParams
-from axk1.model.checkpoint import save_model
-
-
-@pytest.fixture
-def checkpoint(network, tokenizer, tmp_path) -> Path:
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    save_model(network, folder)
-    tokenizer.save(folder)
-    return folder
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture
 def process(checkpoint):
     port = free_port()
     words = ["serve", str(checkpoint), "--port", str(port), "--served-model-name", "mine", "--max-num-seqs", "4"]
+    words += ["--database", f"sqlite:///{checkpoint.parent}/axk1.db"]
     running = subprocess.Popen([sys.executable, "-m", "axk1", *words], stderr=subprocess.PIPE, text=True)
     url = f"http://127.0.0.1:{port}"
     while running.poll() is None:

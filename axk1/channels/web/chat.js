@@ -1,160 +1,259 @@
 // One conversation with the server that this page came from, over OpenAI's chat completions.
-import { WORDS } from "/web/words.js";
+import { deltas, models } from "/web/api.js";
+import { composing, focus, listen } from "/web/keys.js";
+import { openChats, openSettings } from "/web/menus.js";
+import { article, copy, edit } from "/web/messages.js";
+import { lastChat, newChat, remove, save, settings, show } from "/web/store.js";
+import { speak, word } from "/web/words.js";
 
 const find = (id) => document.getElementById(id);
-const messages = [];
-let language = localStorage.language ?? (navigator.language.startsWith("ko") ? "ko" : "en");
+const page = find("page"), conversation = find("conversation"), field = find("message");
+const TRIES = 5; // times that a busy server is asked again
+let chat = lastChat();
 let running = null; // the AbortController of the answer that is being written
 
-// The deltas of a streamed answer, and its usage at the end.
-async function* deltas(body, signal) {
-  const headers = { "Content-Type": "application/json" };
-  const answer = await fetch("/v1/chat/completions", { method: "POST", headers, body: JSON.stringify(body), signal });
-  if (!answer.ok) throw new Error((await answer.json()).error.message);
-  let held = "";
-  for await (const text of pieces(answer.body)) {
-    const events = (held + text).split("\n\n");
-    held = events.pop();
-    for (const event of events) {
-      if (!event.startsWith("data: ") || event === "data: [DONE]") continue;
-      const chunk = JSON.parse(event.slice(6));
-      if (chunk.error) throw new Error(chunk.error.message);
-      yield { ...chunk.choices[0]?.delta, reason: chunk.choices[0]?.finish_reason, usage: chunk.usage };
-    }
-  }
-}
-
-async function* pieces(stream) {
-  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
-  for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
-}
-
-// An answer on the page: its reasoning folded, its text, and a note below.
-function openAnswer() {
-  const box = show("assistant", "");
-  const thought = document.createElement("details");
-  const summary = thought.appendChild(document.createElement("summary"));
-  const reasoning = thought.appendChild(document.createElement("div"));
-  const content = document.createElement("div");
-  const note = document.createElement("div");
-  thought.hidden = true;
-  note.className = "note";
-  box.append(thought, content, note);
-  return { thought, summary, reasoning, content, note };
-}
-
-function show(role, text) {
-  const box = document.createElement("article");
-  box.className = role;
-  box.textContent = text; // never as HTML
-  find("conversation").append(box);
-  box.scrollIntoView({ block: "end" });
-  return box;
-}
-
 async function answer() {
-  const words = WORDS[language], box = openAnswer(), began = performance.now();
-  const mine = new AbortController();
+  const home = chat, mine = new AbortController();
+  const message = { role: "assistant", content: "", reasoning: "", note: { kind: "stopped" } }; // until it has ended
+  const messages = chat.messages.map(({ role, content }) => ({ role, content }));
+  chat.messages.push(message);
   running = mine;
+  const { box, draw } = add(message);
+  const painter = eachFrame(() => { draw({ writing: true }); follow(); });
+  keep(home);
   update();
+  say(word("writing"));
+  try {
+    message.note = await write(messages, message, painter.ask, mine.signal);
+  } catch (error) {
+    message.note = noteOf(error, message.content + message.reasoning);
+  }
+  painter.stop();
+  delete message.waits;
+  draw({ writing: false });
+  keep(home);
+  if (running !== mine) return; // another conversation is on the page
+  running = null;
+  update();
+  follow();
+  say(box.querySelector(".text").innerText + box.querySelector(".note").innerText);
+  if (message.note?.kind === "keyWanted") askForKey();
+}
+
+// Fills a message as its text arrives; returns its note.
+async function write(messages, message, changed, signal) {
+  const began = performance.now(), seconds = () => (performance.now() - began) / 1000;
   const body = {
     messages, stream: true, stream_options: { include_usage: true },
     chat_template_kwargs: { enable_thinking: find("think").checked },
+    ...(settings.model && { model: settings.model }),
   };
-  try {
-    for await (const delta of deltas(body, mine.signal)) {
-      mine.signal.throwIfAborted(); // what came before the click but was not shown yet stays unshown
-      if (delta.reasoning_content) {
-        box.thought.hidden = false;
-        box.summary.textContent = words.thinking;
-        box.reasoning.append(delta.reasoning_content);
-      }
-      if (delta.content) box.content.append(delta.content);
-      if (delta.reason === "length") box.note.textContent = words.cut;
-      const seconds = (performance.now() - began) / 1000;
-      if (delta.usage) find("status").textContent = words.tokens(delta.usage.completion_tokens, seconds);
-      follow();
-    }
-  } catch (error) {
-    box.note.textContent = error.name === "AbortError" ? words.stopped : words.failed(error.message);
+  let reason = null;
+  for await (const delta of patient(body, message, changed, signal)) {
+    signal.throwIfAborted(); // what came before the click but was not shown yet stays unshown
+    if (delta.reasoning_content) message.thought = Math.round(seconds());
+    message.reasoning += delta.reasoning_content ?? "";
+    message.content += delta.content ?? "";
+    reason = delta.reason ?? reason;
+    if (delta.usage) message.usage = { tokens: delta.usage.completion_tokens, seconds: seconds() };
+    changed();
   }
-  if (running !== mine) return; // a new conversation has begun
-  box.summary.textContent = words.thought;
-  messages.push({ role: "assistant", content: box.content.textContent });
-  running = null;
-  update();
+  return reason === "length" ? { kind: "cut" } : reason === null ? { kind: "lost" } : null;
 }
 
-// Keeps the end in sight, unless the reader has scrolled up; once a frame, since each look lays the page out anew.
-let following = false;
-function follow() {
-  if (following) return;
-  following = true;
-  requestAnimationFrame(() => {
-    following = false;
-    const page = find("conversation");
-    if (page.scrollHeight - page.scrollTop - page.clientHeight < 120) page.scrollTop = page.scrollHeight;
+// The deltas; where the server is busy and says when to come again, it is asked again then.
+async function* patient(body, message, changed, signal) {
+  for (let left = TRIES; ; left -= 1) {
+    try {
+      return yield* deltas(body, signal);
+    } catch (error) {
+      if (error.status !== 429 || !error.retryAfter || left === 0) throw error;
+      for (message.waits = error.retryAfter; message.waits > 0; message.waits -= 1) {
+        changed();
+        await second(signal);
+      }
+      changed();
+    }
+  }
+}
+
+function second(signal) {
+  return new Promise((resolve, reject) => {
+    setTimeout(resolve, 1000);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
 }
 
-function send() {
-  const text = find("message").value.trim();
-  if (!text || running) return;
-  find("message").value = "";
-  messages.push({ role: "user", content: text });
-  show("user", text);
+// The sentence below an answer that has failed. begun: the text that had come.
+function noteOf(error, begun) {
+  if (error.name === "AbortError") return { kind: "stopped" };
+  if (error instanceof TypeError) return { kind: begun ? "lost" : "unreachable" }; // fetch's way to say so
+  if (error.status === 401) return { kind: "keyWanted" };
+  if (error.code === "context_length_exceeded") return { kind: "tooLong" };
+  return { kind: "failed", values: [error.message] };
+}
+
+// Runs something at most once a frame, since each time lays the page out anew.
+function eachFrame(act) {
+  let frame = 0;
+  return {
+    ask: () => { frame ||= requestAnimationFrame(() => { frame = 0; act(); }); },
+    stop: () => cancelAnimationFrame(frame),
+  };
+}
+
+function add(message) {
+  const made = article(message);
+  conversation.append(made.box);
+  return made;
+}
+
+function ask(text) {
+  if (!text || running) return false;
+  chat.messages.push({ role: "user", content: text });
+  add(chat.messages.at(-1));
+  atEnd = true;
   answer();
+  follow();
+  return true;
+}
+
+// Takes back the messages from a place on.
+function cutAt(place) {
+  chat.messages.length = place;
+  while (conversation.children.length > place) conversation.lastElementChild.remove();
 }
 
 function regenerate() {
-  if (running || messages.at(-1)?.role !== "assistant") return;
-  messages.pop();
-  find("conversation").lastElementChild.remove();
+  if (running || chat.messages.at(-1)?.role !== "assistant") return;
+  cutAt(chat.messages.length - 1);
   answer();
+  focus(field);
 }
 
-function startAnew() {
+// Puts another chat on the page.
+function open(other) {
   const old = running;
   running = null;
   old?.abort();
-  messages.length = 0;
-  find("conversation").replaceChildren();
-  find("status").textContent = "";
+  chat = other;
+  show(chat);
+  conversation.replaceChildren();
+  chat.messages.forEach(add);
+  say("");
   update();
+  atEnd = true;
+  follow();
+  focus(field);
+}
+
+function keep(one) {
+  find("warning").textContent = save(one) ? "" : word("notSaved");
+}
+
+const say = (text) => { find("announce").textContent = text; };
+
+// Keeps the end in sight, unless the reader has scrolled up.
+let atEnd = true;
+function follow() {
+  if (atEnd) page.scrollTop = page.scrollHeight;
+  else noticeEnd();
+}
+
+function noticeEnd() {
+  atEnd = page.scrollHeight - page.scrollTop - page.clientHeight < 48;
+  find("to-end").hidden = atEnd;
 }
 
 function update() {
+  document.body.classList.toggle("busy", Boolean(running));
   find("stop").hidden = !running;
   find("send").hidden = Boolean(running);
-  find("again").hidden = Boolean(running) || messages.at(-1)?.role !== "assistant";
+  find("welcome").hidden = chat.messages.length > 0;
 }
 
-function speak() {
-  document.documentElement.lang = language;
-  for (const element of document.querySelectorAll("[data-word]")) {
-    element.textContent = WORDS[language][element.dataset.word];
+function redraw() {
+  conversation.replaceChildren();
+  chat.messages.forEach(add);
+  if (find("model").dataset.word) find("model").textContent = word("unreachable");
+}
+
+function askForKey() {
+  const closed = (changed) => {
+    if (!changed) return;
+    if (chat.messages.at(-1)?.note?.kind === "keyWanted") regenerate();
+    else showModels();
+  };
+  openSettings({ wanted: true, changed: redraw, closed });
+}
+
+// The names of the models; one to choose where there are several.
+async function showModels() {
+  let names;
+  try {
+    names = await models();
+  } catch (error) {
+    if (error.status === 401) askForKey();
+    return;
   }
-  find("message").placeholder = WORDS[language][find("message").dataset.placeholder];
+  const chosen = names.includes(settings.model) ? settings.model : names[0];
+  find("model").textContent = chosen;
+  find("model").hidden = names.length > 1;
+  find("models").hidden = names.length < 2;
+  find("models").replaceChildren(...names.map((name) => new Option(name, name, false, name === chosen)));
+}
+
+async function pressed(event) {
+  const button = event.target.closest("button"), box = event.target.closest("article");
+  if (!button || !box) return;
+  const place = [...conversation.children].indexOf(box), message = chat.messages[place];
+  if (button.matches(".again")) regenerate();
+  if (button.matches(".edit")) edit(box, message.content, (text) => { cutAt(place); ask(text); focus(field); });
+  if (!button.matches(".copy")) return;
+  await copy(button.closest(".code")?.querySelector("code").textContent ?? message.content);
+  button.textContent = word("copied");
+  say(word("copied"));
+  setTimeout(() => { button.textContent = word("copy"); }, 1500);
+}
+
+function send() {
+  if (!ask(field.value.trim())) return;
+  field.value = "";
+  focus(field);
+}
+
+function stop() {
+  running?.abort();
+  focus(field);
 }
 
 find("form").addEventListener("submit", (event) => { event.preventDefault(); send(); });
-find("message").addEventListener("keydown", (event) => {
-  // While a Korean syllable is being composed, Enter belongs to the input method.
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(); }
+listen(field, { send });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !composing(event) && !document.querySelector("dialog[open]")) stop();
 });
-find("stop").addEventListener("click", () => running?.abort());
-find("again").addEventListener("click", regenerate);
-find("new").addEventListener("click", startAnew);
-find("language").addEventListener("click", () => {
-  localStorage.language = language = language === "ko" ? "en" : "ko";
-  speak();
+conversation.addEventListener("click", pressed);
+page.addEventListener("scroll", noticeEnd, { passive: true });
+find("to-end").addEventListener("click", () => { atEnd = true; follow(); });
+find("stop").addEventListener("click", stop);
+find("new").addEventListener("click", () => open(newChat()));
+find("chats").addEventListener("click", () => openChats(chat, {
+  open, removed: (gone) => { if (gone.id === chat.id) { remove(chat); open(newChat()); } },
+}));
+find("settings").addEventListener("click", () => openSettings({
+  changed: () => { if (!running) redraw(); }, closed: (changed) => { if (changed) showModels(); },
+}));
+find("models").addEventListener("change", () => { settings.model = find("models").value; });
+find("think").checked = settings.think === "yes";
+find("think").addEventListener("change", () => { settings.think = find("think").checked ? "yes" : ""; });
+addEventListener("pagehide", () => {
+  if (!running) return;
+  running.abort();
+  save(chat);
 });
-find("theme").addEventListener("click", () => {
-  const root = document.documentElement.dataset;
-  const dark = root.theme ? root.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  localStorage.theme = root.theme = dark ? "light" : "dark";
-});
-if (localStorage.theme) document.documentElement.dataset.theme = localStorage.theme;
-speak();
-update();
-find("model").textContent = (await (await fetch("/v1/models")).json()).data[0].id;
+
+speak(settings.language);
+open(chat);
+showModels();
+const worker = globalThis.trustedTypes?.createPolicy("worker", { createScriptURL: () => "/web/worker.js" });
+navigator.serviceWorker?.register(worker?.createScriptURL("") ?? "/web/worker.js", { scope: "/" });

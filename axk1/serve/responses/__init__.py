@@ -1,0 +1,1 @@
+"""``/v1/responses``: OpenAI's Responses API, as the Open Responses specification writes it down, over any service."""

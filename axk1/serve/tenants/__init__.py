@@ -1,0 +1,1 @@
+"""Who may ask and how much: organisations, their keys, limits, and a ledger of what every request took."""

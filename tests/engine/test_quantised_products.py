@@ -1,5 +1,7 @@
 """The compiled products against plain torch in the same number format, and both against the unrounded weights."""
 
+import platform
+import shutil
 import subprocess
 import sys
 
@@ -137,3 +139,31 @@ def test_two_processes_build_the_kernel_once(tmp_path):
     assert sum("building" in text for text in said) == 1
     assert len(list(tmp_path.glob("kernels/*.so"))) == 1
     assert not list(tmp_path.glob("kernels/*.building"))
+
+
+@needs_kernel
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names instruction sets of x86-64")
+@pytest.mark.parametrize("instructions", ("-mavx2 -mfma", "-msse2"))
+def test_older_processors_get_the_same_products(tmp_path, instructions):
+    """A compiler that is told of fewer instructions stands for an older processor."""
+    compiler = tmp_path / "c++"
+    compiler.write_text(
+        '#!/bin/sh\nfor word do shift; [ "$word" = -march=native ] && set -- "$@" '
+        f'{instructions} || set -- "$@" "$word"; done\nexec {shutil.which("g++") or shutil.which("c++")} "$@"\n'
+    )
+    compiler.chmod(0o755)
+    script = """
+import torch
+from axk1.engine.quantised.compiler import kernel
+from axk1.engine.quantised.modules import PackedWeight, QuantizedLinear
+from axk1.engine.quantised.packing import KINDS, pack, product
+assert kernel() is not None
+torch.manual_seed(0)
+for kind in KINDS:
+    packed, x = pack(torch.randn(45, 150), kind), torch.randn(21, 150)
+    torch.testing.assert_close(QuantizedLinear(PackedWeight(packed))(x), product(x, packed), rtol=2e-5, atol=2e-4)
+"""
+    environment = {"PYTHONPATH": ":".join(sys.path), "AXK1_CACHE": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    environment["CXX"] = str(compiler)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout

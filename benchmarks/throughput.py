@@ -2,12 +2,12 @@
 
     python benchmarks/throughput.py [--quick] [--threads 2] [--llama-server PATH] [--vllm PATH]
 
-All serve SmolLM2-135M-Instruct from the same file, on the same cores, with as many threads and the same settings of the
-CPU runtime; ``servers.py`` says where peers are found and how they are started. The client is a process of its own on
-another core and streams ``/v1/completions``, greedily and past end tokens: prompts of 16 to 512 tokens of Python's
-documentation, answers of 16 to 128 tokens, drawn anew in every round, so that nobody has seen a prompt before. Servers
-take turns; those whose turn it is not are stopped. A text counts for goodput when its first token comes within 2 s and
-the others every 100 ms on average: an accelerator's usual 500 ms and 50 ms, relaxed for a CPU.
+All serve SmolLM2-135M-Instruct from the same file, on the same cores, with as many threads and the settings of the CPU
+runtime that suit each; ``servers.py`` says where peers are found and how they are started. The client is a process of
+its own on another core and streams ``/v1/completions``, greedily and past end tokens: prompts of 16 to 512 tokens of
+Python's documentation, answers of 16 to 128 tokens, drawn anew in every round, so that nobody has seen a prompt before.
+Servers take turns; those whose turn it is not are stopped. A text counts for goodput when its first token comes within
+2 s and the others every 100 ms on average: an accelerator's usual 500 ms and 50 ms, relaxed for a CPU.
 """
 
 import argparse

@@ -103,7 +103,7 @@ def publish(name: str, rows: list[Row], packages: tuple[str, ...]) -> Path:
     path.parent.mkdir(exist_ok=True)
     document = {
         "benchmark": name,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_without_place, sys.argv[1:])]),
         "commit": _commit(),
         "machine": machine,
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},
@@ -113,6 +113,11 @@ def publish(name: str, rows: list[Row], packages: tuple[str, ...]) -> Path:
     path.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     print(f"written: {path.relative_to(Path(__file__).parents[1])}")
     return path
+
+
+def _without_place(word: str) -> str:
+    """A word of a command, without where on this machine something lies."""
+    return Path(word).name.upper() if Path(word).is_absolute() else word
 
 
 def _machine() -> dict[str, object]:

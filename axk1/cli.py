@@ -83,6 +83,10 @@ COMMANDS: dict[str, Command] = {
         "A student, taught from the cache (or a control without it)",
         "axk1.distill.student", "DistillConfig", "train_student", recipe="recipes/nano/student.toml",
     ),
+    "distill across": Command(
+        "A student of another tokenizer, taught from the cache by what both say of the same spans of text",
+        "axk1.distill.across.student", "AcrossConfig", "train_across", recipe="recipes/nano/across.toml",
+    ),
     "distill on-policy": Command(
         "A student, taught on its own answers",
         "axk1.distill.on_policy", "OnPolicyConfig", "train_on_policy", recipe="recipes/nano/on-policy.toml",

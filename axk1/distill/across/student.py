@@ -59,7 +59,7 @@ class AcrossConfig(TrainConfig):
     divergence: DivergenceName = "forward_kl"
     """How the distance on shared tokens is measured: forward_kl, reverse_kl, jsd, skew_kl or total_variation."""
     span_temperature: float = 1.0
-    """What log-probabilities of spans are divided by; large ones let improbable spans count as much as probable ones."""
+    """What log-probabilities of spans are divided by; large ones let improbable spans count as others do."""
     max_span_bytes: int = 64
     """Longer spans teach nothing."""
     teach_prompts: bool = True
@@ -210,13 +210,13 @@ def _check_teacher(config: AcrossConfig, cache: KnowledgeCache, teacher_shards: 
     teacher = Tokenizer.load(config.teacher)
     if teacher.content_hash != cache.tokenizer_hash:
         raise TokenizerMismatch(
-            f"teacher = {str(config.teacher)!r} has another tokenizer than the knowledge cache {folder!r} was made with",
+            f"teacher = {str(config.teacher)!r} has another tokenizer than that of the knowledge cache {folder!r}",
             repair="set teacher to the checkpoint that the cache was made from",
         )
     if (config.teacher / "config.json").is_file() and checkpoint_hash(config.teacher) != cache.teacher_hash:
         raise ArtifactError(
             f"the knowledge cache {folder!r} was made from another teacher than {str(config.teacher)!r}",
-            repair="set teacher to the checkpoint that the cache was made from, or to a folder with its tokenizer alone",
+            repair="set teacher to the checkpoint it was made from, or to a folder with its tokenizer alone",
         )
     require_same_tokenizer(teacher_shards, tokenizer_hash=teacher.content_hash)
 

@@ -19,7 +19,7 @@ TRAINING = [
 ] * 3
 
 
-def train_tokenizer(folder, size, *, special=SPECIAL, end="<|endoftext|>"):
+def train_tokenizer(folder, size, *, texts=TRAINING, special=SPECIAL, end="<|endoftext|>"):
     """A byte-level BPE of ``size`` entries, without normaliser."""
     bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
     bpe.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -28,7 +28,7 @@ def train_tokenizer(folder, size, *, special=SPECIAL, end="<|endoftext|>"):
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
-    bpe.train_from_iterator(TRAINING, trainer)
+    bpe.train_from_iterator(texts, trainer)
     folder.mkdir(parents=True, exist_ok=True)
     bpe.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": end, "bos_token": end}))

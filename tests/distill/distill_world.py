@@ -59,7 +59,12 @@ def bigram_table(seed=0, vocabulary=VOCABULARY):
 
 
 def save_bigram_teacher(folder, table, vocab_size=VOCABULARY):
-    """A checkpoint that predicts by the table and looks at nothing but the current token.
+    """A checkpoint that predicts by the table and looks at nothing but the current token."""
+    return save_teacher(folder, bigram_model(table, vocab_size))
+
+
+def bigram_model(table, vocab_size=VOCABULARY):
+    """A model that predicts by the table.
 
     Attention and MLP add nothing; the embedding is the identity, which the final norm scales by sqrt(H).
     """
@@ -77,13 +82,14 @@ def save_bigram_teacher(folder, table, vocab_size=VOCABULARY):
         model.lm_head.weight.zero_()
         rows, columns = table.T.shape
         model.lm_head.weight[:rows, :columns] = table.T.float() / vocab_size**0.5
-    return save_teacher(folder, model)
+    return model
 
 
-def save_teacher(folder, model):
+def save_teacher(folder, model, save_tokenizer=write_tokenizer):
+    """A checkpoint with its tokenizer."""
     with building(folder) as building_folder:
         save_model(model, building_folder)
-        write_tokenizer(building_folder)
+        save_tokenizer(building_folder)
         write_manifest(building_folder, kind="checkpoint")
     return folder
 

@@ -155,7 +155,7 @@ def test_a_batch_is_taught_what_the_teacher_says_of_the_same_text(world):
     assert len(spans) > 30 and len(singles) > 15
     for span, found in zip(spans, lesson.span_log_probs_s, strict=True):
         exact = sum(float(table[before, token]) for _, _, before, token, _ in wanted[span])
-        assert found == pytest.approx(exact, abs=0.02 * len(wanted[span]) + 1e-3)
+        assert found == pytest.approx(exact, abs=0.025 * len(wanted[span]))
     translated = meeting.spellings.student_of_teacher_V
     for row, (place, _) in enumerate(singles):
         ((_, _, before, _, _),) = wanted[place, place]
@@ -171,7 +171,7 @@ def test_a_batch_is_taught_what_the_teacher_says_of_the_same_text(world):
 def test_the_objective_equals_a_plain_loss(world):
     meeting = meeting_of(world)
     shards = meeting.narrow()
-    config = recipe(world, world / "unused", kl_weight=0.7, span_weight=0.4, ce_weight=0.3)
+    config = recipe(world, world / "unused", kl_weight=0.7, span_weight=0.4, ce_weight=0.3, span_temperature=1.0)
     batch, lesson = batch_of(shards), None
     lesson = meeting.lesson(batch.samples, 64)
     torch.manual_seed(0)
@@ -245,7 +245,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(world, tmp_path, monkeypatch):
 
 
 def test_a_small_cache_teaches_what_it_covers(world, tmp_path):
-    part = cache_config(world, kind="topk_text", top_k=12, output=tmp_path / "part", max_tokens=400)
+    part = cache_config(world, kind="topk_text", top_k=12, output=tmp_path / "part", max_tokens=200)
     build_cache(part)
     meeting = meeting_of(world, cache=tmp_path / "part")
     (shards,) = meeting.narrow()

@@ -58,7 +58,7 @@ class AcrossConfig(TrainConfig):
     """Weight of the cross-entropy with the text itself."""
     divergence: DivergenceName = "forward_kl"
     """How the distance on shared tokens is measured: forward_kl, reverse_kl, jsd, skew_kl or total_variation."""
-    span_temperature: float = 1.0
+    span_temperature: float = 100.0
     """What log-probabilities of spans are divided by; large ones let improbable spans count as others do."""
     max_span_bytes: int = 64
     """Longer spans teach nothing."""

@@ -75,6 +75,10 @@ COMMANDS: dict[str, Command] = {
         "The teacher's distribution at every position, written once",
         "axk1.distill.capture", "CacheConfig", "build_cache", recipe="recipes/nano/cache.toml",
     ),
+    "distill import": Command(
+        "A cache that another program wrote (DistillKit, open-instruct) as a knowledge cache",
+        "axk1.distill.importing", "ImportCacheConfig", "import_cache", argument="folder",
+    ),
     "distill verify": Command(
         "Checksums of a knowledge cache, and a sample of it scored again by the teacher",
         "axk1.distill.verifying", "VerifyConfig", "verify_cache", argument="cache",

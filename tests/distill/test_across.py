@@ -69,7 +69,7 @@ def counted_bigrams(tokenizer, texts):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("across")
-    teacher = train_tokenizer(folder / "teacher-tokenizer", 400, texts=write_texts(100, seed=4))
+    teacher = train_tokenizer(folder / "teacher-tokenizer", 420, texts=write_texts(100, seed=4))
     train_tokenizer(folder / "tokenizer", 420)
     write_documents(folder / "documents", write_texts(TEXTS, seed=2))
     write_shards_of(folder / "shards", folder / "teacher-tokenizer", folder / "documents", max_length=TEACHER_LENGTH)

@@ -17,7 +17,7 @@ from axk1.data.shards import Shards, require_same_tokenizer
 from axk1.engine.llm import LLM
 from axk1.engine.quantised.applying import quantise, weight_bytes
 from axk1.engine.quantised.folder import is_quantised, save_quantised
-from axk1.engine.quantised.packing import WeightKind
+from axk1.engine.kernel.packing import WeightKind
 from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.tokenizer.tokenizer import Tokenizer

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from axk1.engine.paged_cache import PagedCache, order
 from axk1.engine.kernel.decoder import MOST_TOKENS, Decoder
+from axk1.engine.paged_cache import PagedCache, order
 from axk1.engine.sampler import logprobs, sample
 from axk1.engine.scheduler import Scheduled
 from axk1.engine.sequence import Sequence

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from axk1.engine.kernel.compiler import kernel
-from axk1.engine.quantised.modules import PackedWeight, QuantizedEmbedding, QuantizedExperts, QuantizedLinear
 from axk1.engine.kernel.packing import KINDS, pack, product, round_activations, unpack
+from axk1.engine.quantised.modules import PackedWeight, QuantizedEmbedding, QuantizedExperts, QuantizedLinear
 
 ERROR = {"bf16": 0.003, "int8": 0.008, "int4": 0.12}
 """Largest relative error of normal weights."""

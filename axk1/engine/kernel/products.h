@@ -46,23 +46,26 @@ struct Matrix {
     }
 };
 
-// Activations: rows of `groups` groups, as bytes with scales and sums, and as floats for bfloat16 weights.
+// A group of a row of activations, as bytes: what a byte stands for, and the sums that take the offset of weights away.
+struct Group {
+    float scale;
+    int32_t less8, less128, unused;  // -8 and -128 times the sum of the bytes
+    int8_t bytes[GROUP];
+};
+
+// Activations: rows of `groups` groups, as bytes, and as floats for weights that are not packed in bytes.
 struct Rows {
     int64_t count = 0, groups = 0;
-    int8_t* bytes = nullptr;
-    float* scales = nullptr;
-    int32_t* sums = nullptr;
+    Group* bytes = nullptr;
     float* values = nullptr;
 
-    static int64_t size(int64_t count, int64_t groups) { return count * groups * (GROUP * 5 + 8) + 256; }
+    static int64_t size(int64_t count, int64_t groups) { return count * groups * (GROUP * 4 + sizeof(Group)) + 256; }
     // Lays the parts out in memory of `size` bytes.
     static Rows in(char* memory, int64_t count, int64_t groups) {
         Rows rows;
         rows.count = count, rows.groups = groups;
         rows.values = (float*)memory;
-        rows.scales = rows.values + count * groups * GROUP;
-        rows.sums = (int32_t*)(rows.scales + count * groups);
-        rows.bytes = (int8_t*)(rows.sums + count * groups);
+        rows.bytes = (Group*)(rows.values + count * groups * GROUP);
         return rows;
     }
 };
@@ -71,17 +74,18 @@ struct Rows {
 AXK1_INLINE void quantise_group(F16 a, F16 b, const Rows& rows, int64_t row, int64_t group) {
     static_assert(GROUP == 32, "two vectors a group");
     const int64_t at = row * rows.groups + group;
+    Group& to = rows.bytes[at];
     const float most = largest(larger(absolute(a), absolute(b)));
     const float inverse = most > 0 ? 127.0f / most : 0.0f;
     I16 qa = nearest(a * inverse), qb = nearest(b * inverse);
     typedef int8_t C16 __attribute__((vector_size(16)));
     const C16 ca = __builtin_convertvector(qa, C16), cb = __builtin_convertvector(qb, C16);
-    memcpy(rows.bytes + at * GROUP, &ca, 16);
-    memcpy(rows.bytes + at * GROUP + 16, &cb, 16);
+    memcpy(to.bytes, &ca, 16);
+    memcpy(to.bytes + 16, &cb, 16);
     store(rows.values + at * GROUP, a);
     store(rows.values + at * GROUP + 16, b);
-    rows.scales[at] = most / 127.0f;
-    rows.sums[at] = (int32_t)sum(floats(qa + qb));
+    const int32_t total = (int32_t)sum(floats(qa + qb));
+    to.scale = most / 127.0f, to.less8 = -8 * total, to.less128 = -128 * total;
 }
 
 // Quantises groups [begin, end) of a row of `width` values.
@@ -97,6 +101,9 @@ template <int KIND, int M>
 static void panel_product(const uint8_t* data, const uint16_t* scales, const Rows& rows, const int32_t* row, F16* out) {
     const int64_t groups = rows.groups;
     F16 total[M] = {};
+    const Group* x[M];
+    const float* values[M];
+    for (int m = 0; m < M; m++) x[m] = rows.bytes + row[m] * groups, values[m] = rows.values + row[m] * groups * GROUP;
     for (int64_t g = 0; g < groups; g++) {
         if (KIND == BF16) {
             for (int c = 0; c < GROUP / 2; c++, data += 64) {
@@ -104,26 +111,19 @@ static void panel_product(const uint8_t* data, const uint16_t* scales, const Row
                 const U16 pair = load<U16>(data);
                 const F16 first = (F16)(pair << 16), second = (F16)(pair & 0xffff0000u);
                 for (int m = 0; m < M; m++) {
-                    const float* x = rows.values + ((int64_t)row[m] * groups + g) * GROUP + 2 * c;
-                    total[m] += first * x[0];
-                    total[m] += second * x[1];
+                    total[m] += first * values[m][g * GROUP + 2 * c];
+                    total[m] += second * values[m][g * GROUP + 2 * c + 1];
                 }
             }
             continue;
         }
-        constexpr int OFFSET = KIND == INT8 ? 128 : 8;
         I16 dots[M];
-        const int8_t* x[M];
-        for (int m = 0; m < M; m++) {
-            const int64_t at = (int64_t)row[m] * groups + g;
-            dots[m] = splat(-OFFSET * rows.sums[at]);
-            x[m] = rows.bytes + at * GROUP;
-        }
+        for (int m = 0; m < M; m++) dots[m] = splat(KIND == INT8 ? x[m][g].less128 : x[m][g].less8);
         if (KIND == INT8) {
             for (int c = 0; c < GROUP / 4; c++, data += 64) {
                 __builtin_prefetch(data + 2048);
                 const B64 w = load<B64>(data);
-                for (int m = 0; m < M; m++) dots[m] = dot4(dots[m], w, load<int32_t>(x[m] + 4 * c));
+                for (int m = 0; m < M; m++) dots[m] = dot4(dots[m], w, load<int32_t>(x[m][g].bytes + 4 * c));
             }
         } else {
             for (int c = 0; c < GROUP / 8; c++, data += 64) {
@@ -131,13 +131,13 @@ static void panel_product(const uint8_t* data, const uint16_t* scales, const Row
                 const U16 packed = load<U16>(data);
                 const B64 low = (B64)(packed & 0x0f0f0f0fu), high = (B64)((packed >> 4) & 0x0f0f0f0fu);
                 for (int m = 0; m < M; m++) {
-                    dots[m] = dot4(dots[m], low, load<int32_t>(x[m] + 8 * c));
-                    dots[m] = dot4(dots[m], high, load<int32_t>(x[m] + 8 * c + 4));
+                    dots[m] = dot4(dots[m], low, load<int32_t>(x[m][g].bytes + 8 * c));
+                    dots[m] = dot4(dots[m], high, load<int32_t>(x[m][g].bytes + 8 * c + 4));
                 }
             }
         }
         const F16 scale = from_bf16(scales + g * PANEL);
-        for (int m = 0; m < M; m++) total[m] += floats(dots[m]) * (scale * rows.scales[(int64_t)row[m] * groups + g]);
+        for (int m = 0; m < M; m++) total[m] += floats(dots[m]) * (scale * x[m][g].scale);
     }
     for (int m = 0; m < M; m++) out[m] = total[m];
 }

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from axk1.engine.kernel.decoder import MOST_TOKENS, Decoder
+from axk1.engine.kernel.decoder import Decoder
 from axk1.engine.paged_cache import PagedCache, order
 from axk1.engine.sampler import logprobs, sample
 from axk1.engine.scheduler import Scheduled
@@ -123,7 +123,7 @@ class ModelRunner:
         return done, states[0] if len(states) == 1 else torch.cat(states)
 
     def _decodes(self, part: Scheduled) -> bool:
-        return self._decoder is not None and part.num_tokens <= MOST_TOKENS
+        return self._decoder is not None and self._decoder.takes(part)
 
     def _through_modules(self, scheduled: list[Scheduled]) -> Tensor:
         tokens: list[int] = []

@@ -23,12 +23,15 @@ from axk1.model.config import GROUP_RULES, ModelConfig
 from axk1.model.moe import Experts, SparseMLP
 from axk1.model.transformer import Block, Transformer
 
-MOST_TOKENS = 64
-"""Most tokens of one sequence that go this way; beyond, torch's attention over long prompts is faster."""
+_FEW = 64
+"""So many tokens of a sequence always go this way."""
+_PAIRS = {False: 256 * 256, True: 128 * 128}
+"""Most pairs of new and earlier tokens of a longer chunk, by whether attention is latent: beyond, torch's attention is
+faster. Measured with SmolLM2-135M and a model of 666 M parameters with experts, on two cores."""
 
 
 class Decoder:
-    """Computes what ``model.hidden`` computes, for sequences of up to ``MOST_TOKENS`` tokens, in float32."""
+    """Computes what ``model.hidden`` computes, for sequences with few new tokens, in float32."""
 
     def __init__(self, model: Transformer, cache: PagedCache) -> None:
         """Args: model: a network that ``fits``, whose tensors stay where they are; cache: its paged cache."""
@@ -41,6 +44,11 @@ class Decoder:
         bfloat16, or packed."""
         readable = all(_readable(tensor) for tensor in _tensors(model))
         return readable and model.rope.inv_freq.dtype == torch.float32 and kernel() is not None
+
+    def takes(self, part: Scheduled) -> bool:
+        """Whether this is the faster way for a sequence's part of a pass; its neighbours have no say in it."""
+        pairs = part.num_tokens * (part.sequence.num_computed_tokens + part.num_tokens)
+        return part.num_tokens <= _FEW or pairs <= _PAIRS[self._model.config.latent_attention]
 
     def forward(self, scheduled: list[Scheduled]) -> Tensor:
         """States [T, hidden] after the final norm, of all new tokens in order; writes their cache entries."""

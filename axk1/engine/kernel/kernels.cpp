@@ -34,7 +34,7 @@ struct Buffers {
     int32_t* all;
     float *x, *normed, *q, *k, *v, *q_a, *cos, *sin, *partial, *out, *absorbed, *mixed, *y, *router, *weights;
     int32_t* chosen;
-    int64_t longest_part, most_in = 0;
+    int64_t longest_part, splits, most_in = 0;
     Assignments assignments;
 
     Buffers(const Network& net, const Pass& pass, int threads) : net(net), pass(pass) {
@@ -50,7 +50,9 @@ struct Buffers {
         cos = memory.take<float>(T * net.rope / 2), sin = memory.take<float>(T * net.rope / 2);
         longest_part = Attention::part(context);
         part_rooms = memory.take<char>(threads * PartRoom::size(longest_part));
-        partial = memory.take<float>(T * net.heads * SPLITS * (value + 2));
+        splits = (context + longest_part - 1) / longest_part;
+        if (context > SHORTEST) splits = std::max(splits, std::min(SPLITS, (context + SHORTEST - 1) / SHORTEST));
+        partial = memory.take<float>(T * net.heads * splits * (value + 2));
         out = memory.take<float>(T * net.heads * std::max(value, net.value));
         mixed = memory.take<float>(T * net.heads * std::max(value, net.value));
         absorbed = memory.take<float>(T * net.heads * (net.rank + net.rope));
@@ -115,9 +117,9 @@ void attend_all(Worker& worker, Buffers& b, const Attention& a, const void* cach
                 float* out) {
     const PartRoom room = b.part_room(worker.id);
     if (b.net.cache_narrow)
-        attend(worker, a, b.net, b.pass, (const uint16_t*)cache, query, query_step, room, b.partial, out);
+        attend(worker, a, b.net, b.pass, (const uint16_t*)cache, query, query_step, room, b.splits, b.partial, out);
     else
-        attend(worker, a, b.net, b.pass, (const float*)cache, query, query_step, room, b.partial, out);
+        attend(worker, a, b.net, b.pass, (const float*)cache, query, query_step, room, b.splits, b.partial, out);
 }
 
 void grouped_query(Worker& worker, Buffers& b, const Layer& layer) {

@@ -290,16 +290,16 @@ static void merge_parts(const Attention& a, const float* partial, int64_t parts,
     }
 }
 
-// All rows' attention over entries of type E: out [rows, heads, value].
+// All rows' attention over entries of type E: out [rows, heads, value]. No context has more than `splits` parts.
 template <class E>
 static void attend(Worker& worker, const Attention& a, const Network& net, const Pass& pass, const E* cache,
-                   const float* query, int64_t query_step, const PartRoom& room, float* partial, float* out) {
+                   const float* query, int64_t query_step, const PartRoom& room, int64_t splits, float* partial, float* out) {
     const int64_t at_once = std::min(HEADS_AT_ONCE, a.shared), cut = (a.shared + at_once - 1) / at_once;
-    const int64_t each = a.heads / a.shared * cut * SPLITS;
+    const int64_t each = a.heads / a.shared * cut * splits;
     worker.in_turns(pass.rows * each, [&](int64_t i) {
         const int64_t row = i / each, context = pass.positions[row] + 1, length = Attention::part(context);
         // parts outermost, so that threads read different entries
-        const int64_t split = i % each / (each / SPLITS), item = i % (each / SPLITS), kv = item / cut;
+        const int64_t split = i % each / (each / splits), item = i % (each / splits), kv = item / cut;
         const int64_t from = split * length, to = std::min(context, from + length);
         if (from >= to) return;
         const int64_t head = kv * a.shared + item % cut * at_once, width = a.partial_width();
@@ -309,11 +309,11 @@ static void attend(Worker& worker, const Attention& a, const Network& net, const
                           : heads == 3 ? attend_part<E, 3>
                                        : attend_part<E, 4>;
         some(a, net, cache, pass.tables + pass.table_start[row], query + (row * a.heads + head) * query_step,
-             query_step, kv, from, to, room, partial + ((row * a.heads + head) * SPLITS + split) * width,
-             SPLITS * width);
+             query_step, kv, from, to, room, partial + ((row * a.heads + head) * splits + split) * width,
+             splits * width);
     });
     worker.each(pass.rows * a.heads, [&](int64_t i) {
         const int64_t context = pass.positions[i / a.heads] + 1, length = Attention::part(context);
-        merge_parts(a, partial + i * SPLITS * a.partial_width(), (context + length - 1) / length, out + i * a.value);
+        merge_parts(a, partial + i * splits * a.partial_width(), (context + length - 1) / length, out + i * a.value);
     });
 }

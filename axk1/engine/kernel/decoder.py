@@ -67,8 +67,7 @@ class Decoder:
         return states
 
     def logits(self, states_TH: Tensor) -> Tensor:
-        """The states times the output matrix, [T, vocab_size] in float32."""
-        self._follow()
+        """States of the pass before times the output matrix, [T, vocab_size] in float32."""
         rows_TH = states_TH.float().contiguous()
         out_TV = torch.empty(len(rows_TH), self._model.config.vocab_size)
         places = (rows_TH.data_ptr(), len(rows_TH), out_TV.data_ptr())
@@ -84,11 +83,11 @@ class Decoder:
         self._output = _matrix(model.lm_head)
         self._tensors = list(_tensors(model))
         self._kept = [tensor.detach() for tensor in self._tensors]
-        self._places = [tensor.data_ptr() for tensor in self._tensors]
+        self._places = list(map(Tensor.data_ptr, self._tensors))
 
     def _follow(self) -> None:
         """Points anew where tensors have got other memory, as by ``tensor.data = ...``."""
-        if [tensor.data_ptr() for tensor in self._tensors] != self._places:
+        if list(map(Tensor.data_ptr, self._tensors)) != self._places:
             self._point()
 
 

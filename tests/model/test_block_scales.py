@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,7 @@ from transformers.integrations.finegrained_fp8 import Fp8Dequantize, Fp8Quantize
 from axk1.core.errors import CheckpointError
 from axk1.model.block_scales import dequantise_blocks, quantise_blocks, scales_shape
 from axk1.model.checkpoint import load_model, named_views, save_model
+from axk1.model.config import ModelConfig
 from axk1.model.tensor_files import WEIGHTS, TensorFiles
 from axk1.model.transformer import Transformer
 
@@ -145,3 +147,20 @@ def test_what_is_wrong_with_scales_is_named():
             save_file(tensors, path / WEIGHTS)
             with pytest.raises(CheckpointError, match=r"scale_inv|quantization_config"):
                 TensorFiles(path)
+
+
+def test_transformers_opens_our_folder_and_computes_the_same(tmp_path):
+    config = ModelConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        q_lora_rank=16, kv_lora_rank=16, qk_nope_head_dim=16, qk_rope_head_dim=16, v_head_dim=16, n_routed_experts=4,
+        num_experts_per_tok=2, moe_intermediate_size=16, initializer_range=0.3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    save_model(Transformer(config), tmp_path, fp8_block=(16, 16))
+    form = transformers.FineGrainedFP8Config(dequantize=True, weight_block_size=(16, 16))
+    theirs, report = transformers.AXK1ForCausalLM.from_pretrained(
+        tmp_path, quantization_config=form, dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(report.values()), report
+    ids = torch.arange(20)[None]
+    torch.testing.assert_close(load_model(tmp_path)(ids), theirs.eval()(ids).logits, atol=1e-4, rtol=0)

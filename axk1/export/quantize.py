@@ -40,8 +40,8 @@ class QuantizeConfig:
     """Folder to write."""
     weights: WeightKind | Literal["fp8"] = "int8"
     """Number format of the matrices: for our engine bf16 (16 bits a weight), int8 (8.5) or int4 (4.5; embedding and
-    output matrix int8); for other programs, too, fp8 (8 bits, a scale for 128 x 128 weights; embedding and output matrix
-    as they are)."""
+    output matrix int8); for other programs, too, fp8 (8 bits and a scale for 128 x 128 weights; embedding and output
+    matrix as they are)."""
     text: Path | None = None
     """A text file, or a folder of text shards, on which perplexity is measured before and after; nothing measures
     none."""

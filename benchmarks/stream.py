@@ -2,12 +2,13 @@
 
     python benchmarks/stream.py [--quick] [--threads 2] [--gigabytes 8] [--memory 2GiB] [--work FOLDER]
 
-A random A.X K1 of about 8 GB in bfloat16 (see ``stream_models.py``) is written, scored, and deleted. All sides compute
-in float32 and give the log-probability of every next token of the same texts of 512 tokens; a row counts only if these
-agree. Every side is a process of its own.
+A random A.X K1 of about 8 GB in bfloat16 (see ``stream_models.py``) is written, scores text, and is deleted. All sides
+compute in float32 and give the log-probabilities of the 16 best tokens at every position of the same texts of 512
+tokens; a row counts only if these agree. Every side is a process of its own.
 
 - stream: the checkpoint goes by once, within ``--memory`` for the whole process. Opening the files is part of its time.
-- in memory: ``load_model``; loading is not part of its time. It needs 4 bytes a weight, or is left out.
+- in memory: the teacher of ``axk1 distill cache``; loading is not part of its time. It needs 4 bytes a weight, or is
+  left out.
 - accelerate: ``AXK1ForCausalLM`` of transformers with ``device_map="auto"`` and the same memory; the rest lies on disk,
   as float32. It scores as many texts as it can hold at once, once. Its files are dropped from the page cache before, as
   they would not fit there if the machine had no more than the memory that is asked for.
@@ -28,6 +29,7 @@ from stream_models import small_axk1, write
 from stream_sides import SIDES
 
 from axk1.core.runtime import ENVIRONMENT
+from axk1.model.config import ModelConfig
 
 TEXT = 512
 """Tokens of a text."""
@@ -131,8 +133,8 @@ def measure(side: str, folder: Path, tokens: int, options: argparse.Namespace) -
 def work(options: argparse.Namespace) -> None:
     """The worker's process: prints what scoring took, and writes the scores beside the model."""
     side, folder, tokens = options.worker[0], Path(options.worker[1]), int(options.worker[2])
-    config = small_axk1_at(folder / "model")
-    ids_BT = torch.randint(0, config, (tokens // TEXT, TEXT), generator=torch.Generator().manual_seed(1))
+    vocabulary = ModelConfig.load(folder / "model").vocab_size
+    ids_BT = torch.randint(0, vocabulary, (tokens // TEXT, TEXT), generator=torch.Generator().manual_seed(1))
     result = SIDES[side](folder / "model", ids_BT, options.memory, options.threads)
     if "skipped" not in result:
         result["peak"] = peak()
@@ -141,11 +143,6 @@ def work(options: argparse.Namespace) -> None:
             result["rate"] = tokens / result["seconds"]
             np.save(result["scores"], scores)
     print(json.dumps(result))
-
-
-def small_axk1_at(model: Path) -> int:
-    """The vocabulary of the model that was written."""
-    return json.loads((model / "config.json").read_text())["vocab_size"]
 
 
 def peak() -> int:

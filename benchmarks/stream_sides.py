@@ -1,6 +1,7 @@
 """The sides of ``stream.py``: each takes a checkpoint, texts [B, T], memory and threads, and scores the texts.
 
-A side returns seconds and ``scores`` [B, T - 1], the log-probability of each next token, or ``skipped`` and why.
+A side returns seconds and ``scores`` [B x (T - 1), 16], the log-probabilities of the best tokens at each position, or
+``skipped`` and why.
 """
 
 import importlib.util
@@ -14,15 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from axk1.distill.cache import KEY_BYTES
+from axk1.distill.records import TokenRanks, TopKRecords
+from axk1.distill.scoring import SampleScorer, Scorer
 from axk1.distill.stream.groups import Group
 from axk1.distill.stream.read_ahead import ReadAhead
+from axk1.distill.teachers import OwnTeacher
 from axk1.engine.quantised.packed_files import open_weights
-from axk1.model.checkpoint import load_model
+from axk1.model.config import ModelConfig
 
 BATCH = 8192
-"""Tokens that go through the model in memory at once."""
-_ROWS = 256
-"""Positions whose logits are held at once."""
+"""Tokens that go through the model at once, in memory and in the stream."""
+BEST = 16
+"""Tokens whose log-probabilities are the result."""
 
 
 def disk(folder: Path, _ids: Tensor, memory: int, threads: int) -> dict[str, Any]:
@@ -35,19 +40,15 @@ def disk(folder: Path, _ids: Tensor, memory: int, threads: int) -> dict[str, Any
     return {"seconds": time.perf_counter() - began, "bytes": float(ahead.bytes_read)}
 
 
-@torch.inference_mode()
 def in_memory(folder: Path, ids_BT: Tensor, _memory: int, _threads: int) -> dict[str, Any]:
-    """``load_model`` in float32."""
+    """The teacher of ``axk1 distill cache``, in float32."""
     needed, there = 2 * sum(f.stat().st_size for f in folder.glob("*.safetensors")), available()
     if needed > 0.9 * there:
         return {"skipped": f"takes {needed / 1e9:.0f} GB in float32, and {there / 1e9:.0f} GB are free"}
-    model = load_model(folder, dtype=torch.float32)
-    model(ids_BT[:1, :16])  # what is set up at the first call
-    began, scores = time.perf_counter(), []
-    for batch_BT in ids_BT.split(max(BATCH // ids_BT.shape[1], 1)):
-        states_BTH = model.hidden(batch_BT).states_BTH
-        scores.append(next_log_probs(states_BTH, model.output_weight, batch_BT))
-    return {"seconds": time.perf_counter() - began, "scores": np.concatenate(scores)}
+    records = records_of(folder)
+    teacher = OwnTeacher(folder, vocab_size=records.vocab_size, device=torch.device("cpu"), precision="fp32")
+    teacher.states(ids_BT[:1, :16])  # what is set up at the first call
+    return scored(Scorer(teacher, records, temperature=1.0, batch_tokens=BATCH), ids_BT)
 
 
 @torch.inference_mode()
@@ -68,24 +69,27 @@ def accelerate(folder: Path, ids_BT: Tensor, memory: int, _threads: int) -> dict
         ).eval()
         drop_from_cache(offload, folder)
         began = time.perf_counter()
-        logits_BTV = model(ids_BT, use_cache=False).logits
-        scores = log_probs_of(logits_BTV[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten())
-        return {"seconds": time.perf_counter() - began, "scores": scores.view(len(ids_BT), -1).numpy()}
+        logits_RV = model(ids_BT[:, :-1], use_cache=False).logits.flatten(0, 1)
+        scores_RK = logits_RV.topk(BEST, 1).values - logits_RV.logsumexp(1, keepdim=True)
+        return {"seconds": time.perf_counter() - began, "scores": scores_RK.numpy()}
     finally:
         shutil.rmtree(offload, ignore_errors=True)
 
 
-def next_log_probs(states_BTH: Tensor, weight_VH: Tensor, ids_BT: Tensor) -> np.ndarray:
-    """The log-probability of each next token [B, T - 1], some positions' logits at a time."""
-    states_RH, targets_R = states_BTH[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten()
-    parts = zip(states_RH.split(_ROWS), targets_R.split(_ROWS), strict=True)
-    found = torch.cat([log_probs_of(states @ weight_VH.T, targets) for states, targets in parts])
-    return found.view(len(ids_BT), -1).numpy()
+def records_of(folder: Path) -> TopKRecords:
+    """The best tokens at each position, and no draws from the others."""
+    vocabulary = ModelConfig.load(folder).vocab_size
+    return TopKRecords(BEST, 0, vocabulary, TokenRanks(np.arange(vocabulary)))
 
 
-def log_probs_of(logits_RV: Tensor, targets_R: Tensor) -> Tensor:
-    """log softmax at the targets [R]."""
-    return logits_RV.gather(1, targets_R[:, None])[:, 0] - logits_RV.logsumexp(1)
+def scored(scorer: SampleScorer, ids_BT: Tensor) -> dict[str, Any]:
+    """What a scorer of ours makes of the texts, and how long it takes."""
+    keys = np.zeros((len(ids_BT), KEY_BYTES), np.uint8)
+    keys[:, :8] = np.arange(len(ids_BT), dtype=">u8").view(np.uint8).reshape(-1, 8)
+    began = time.perf_counter()
+    rows = dict(scorer.score(list(ids_BT.numpy()), keys))
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "scores": np.concatenate([rows[n].log_probs_RK for n in range(len(ids_BT))])}
 
 
 def drop_from_cache(*folders: Path) -> None:

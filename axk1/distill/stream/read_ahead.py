@@ -82,8 +82,10 @@ class ReadAhead:
         try:
             for number, group in enumerate(self.groups):
                 loaded = Loaded(group, reading.take(number))
-                yield loaded
-                loaded.release()
+                try:
+                    yield loaded
+                finally:
+                    loaded.release()
                 reading.give_back()
         finally:
             reading.close()

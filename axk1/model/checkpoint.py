@@ -53,7 +53,7 @@ def load_model(
     files = TensorFiles(path)
     if dtype is None:
         dtype = _stored_dtype(files)
-    config = _as_loaded(config, files)
+    config = as_loaded(config, files)
     model = empty_model(config, dtype=dtype, device=device)
     views = dict(named_views(model))
     check_weights(files, {name: tuple(view.shape) for name, view in views.items()}, config)
@@ -132,19 +132,20 @@ def named_views(model: Transformer) -> Iterator[tuple[str, Tensor]]:
     config = model.config
     yield "model.embed_tokens.weight", model.embed_tokens.weight
     for layer, block in enumerate(model.layers):
-        yield from _block_views(f"model.layers.{layer}.", block)
+        yield from block_views(f"model.layers.{layer}.", block)
     if model.mtp is not None:
         prefix = f"model.layers.{config.num_hidden_layers}."
         for name in ("enorm", "hnorm", "eh_proj"):
             yield f"{prefix}{name}.weight", getattr(model.mtp, name).weight
         yield f"{prefix}shared_head.norm.weight", model.mtp.norm.weight
-        yield from _block_views(prefix, model.mtp.block)
+        yield from block_views(prefix, model.mtp.block)
     yield "model.norm.weight", model.norm.weight
     if not config.tie_word_embeddings or config.latent_attention:
         yield "lm_head.weight", model.lm_head.weight
 
 
-def _block_views(prefix: str, block: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+def block_views(prefix: str, block: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """As ``named_views``, of one block whose names begin with a prefix, such as ``model.layers.3.``."""
     stacked = {f"{name}." for name, module in block.named_modules() if isinstance(module, Experts)}
     for name, parameter in [*block.named_parameters(), *block.named_buffers()]:
         if not name.startswith(tuple(stacked)):
@@ -174,7 +175,7 @@ def _stored_dtype(files: TensorFiles) -> torch.dtype:
     return torch.bfloat16 if embedding.dtype == torch.float8_e4m3fn else embedding.dtype
 
 
-def _as_loaded(config: ModelConfig, files: TensorFiles) -> ModelConfig:
+def as_loaded(config: ModelConfig, files: TensorFiles) -> ModelConfig:
     """The config of the network in memory: its weights are plain, and it has only the modules that are in the files."""
     extra = {key: value for key, value in config.extra.items() if key != KEY}
     beyond = f"model.layers.{config.num_hidden_layers}."

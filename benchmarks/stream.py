@@ -6,7 +6,7 @@ A random A.X K1 of about 8 GB in bfloat16 (see ``stream_models.py``) is written,
 compute in float32 and give the log-probabilities of the 16 best tokens at every position of the same texts of 512
 tokens; a row counts only if these agree. Every side is a process of its own.
 
-- stream: the checkpoint goes by once, within ``--memory`` for the whole process. Opening the files is part of its time.
+- stream: ``axk1 distill cache --stream``; the checkpoint goes by once, within ``--memory`` for the whole process.
 - in memory: the teacher of ``axk1 distill cache``; loading is not part of its time. It needs 4 bytes a weight, or is
   left out.
 - accelerate: ``AXK1ForCausalLM`` of transformers with ``device_map="auto"`` and the same memory; the rest lies on disk,
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from harness import Row, arguments, publish, refuse_busy_machine
 from stream_models import small_axk1, write
-from stream_sides import SIDES
+from stream_sides import SIDES, status
 
 from axk1.core.runtime import ENVIRONMENT
 from axk1.model.config import ModelConfig
@@ -44,12 +44,12 @@ def main() -> None:
     """Writes the model, runs the sides, deletes the model."""
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, help="size of the checkpoint (default 8; with --quick 1)")
-    parser.add_argument("--memory", type=size, help="most memory of the stream's process (default 2GiB)")
+    parser.add_argument("--memory", type=size, help="most memory of the stream's process (default 2GiB; with --quick 768MiB)")
     parser.add_argument("--work", type=Path, help="where the model is written (default: a temporary folder)")
     parser.add_argument("--worker", nargs=3, metavar="X", help="for this program's own use")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    options.memory = options.memory or 2 << 30
+    options.memory = options.memory or (768 << 20 if options.quick else 2 << 30)
     if options.worker:
         work(options)
         return
@@ -141,18 +141,12 @@ def work(options: argparse.Namespace) -> None:
     ids_BT = torch.randint(0, vocabulary, (tokens // TEXT, TEXT), generator=torch.Generator().manual_seed(1))
     result = SIDES[side](folder / "model", ids_BT, options.memory, options.threads)
     if "skipped" not in result:
-        result["peak"] = peak()
+        result["peak"] = status("VmHWM")
         if (scores := result.pop("scores", None)) is not None:
             result["scores"] = str(folder / f"{side}-{tokens}.npy")
             result["rate"] = tokens / result["seconds"]
             np.save(result["scores"], scores)
     print(json.dumps(result))
-
-
-def peak() -> int:
-    """Most bytes that this process has held, by the kernel's count."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,18 @@ from axk1.distill.cache import KEY_BYTES
 from axk1.distill.records import TokenRanks, TopKRecords
 from axk1.distill.scoring import SampleScorer, Scorer
 from axk1.distill.stream.groups import Group
+from axk1.distill.stream.memory import chunk_rows
+from axk1.distill.stream.plan import StreamOptions, StreamPlan
 from axk1.distill.stream.read_ahead import ReadAhead
+from axk1.distill.stream.scorer import StreamScorer
 from axk1.distill.teachers import OwnTeacher
 from axk1.engine.quantised.packed_files import open_weights
 from axk1.model.config import ModelConfig
 
 BATCH = 8192
 """Tokens that go through the model at once, in memory and in the stream."""
+_SLACK = 64 << 20
+"""What the program takes beside what it plans: code that is loaded at its first use."""
 BEST = 16
 """Tokens whose log-probabilities are the result."""
 
@@ -38,6 +43,27 @@ def disk(folder: Path, _ids: Tensor, memory: int, threads: int) -> dict[str, Any
     for _ in ahead:
         pass
     return {"seconds": time.perf_counter() - began, "bytes": float(ahead.bytes_read)}
+
+
+def stream(folder: Path, ids_BT: Tensor, memory: int, threads: int) -> dict[str, Any]:
+    """``axk1 distill cache --stream``, in float32, without writing the cache."""
+    records, texts, state = records_of(folder), len(ids_BT), folder.parent / "states"
+    lengths, room = np.full(texts, ids_BT.shape[1] - 1), memory - status("VmHWM") - _SLACK
+    options = StreamOptions(room, None, batch_tokens=BATCH, pass_tokens=None, hardware=None, threads=threads)
+    plan = StreamPlan(
+        folder, records, lengths, state, options, chunk=chunk_rows(records, room, int(lengths.sum())),
+        device=torch.device("cpu"), precision="fp32",
+    )  # fmt: skip
+    try:
+        scorer = StreamScorer(plan, state, teacher_hash=folder.name, temperature=1.0)
+        result = scored(scorer, ids_BT)
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+    predicted = plan.predicted(int(lengths.sum()), scorer.passes)
+    work = sum(seconds for name, seconds in predicted.items() if name != "read")
+    figures = {"bytes": float(scorer.read), "waited": scorer.times.seconds["waiting"], "passes": scorer.passes}
+    figures |= {"predicted": max(predicted["read"], work)}
+    return result | figures | {f"{name} (s)": seconds for name, seconds in scorer.times.seconds.items()}
 
 
 def in_memory(folder: Path, ids_BT: Tensor, _memory: int, _threads: int) -> dict[str, Any]:
@@ -86,10 +112,12 @@ def scored(scorer: SampleScorer, ids_BT: Tensor) -> dict[str, Any]:
     """What a scorer of ours makes of the texts, and how long it takes."""
     keys = np.zeros((len(ids_BT), KEY_BYTES), np.uint8)
     keys[:, :8] = np.arange(len(ids_BT), dtype=">u8").view(np.uint8).reshape(-1, 8)
-    began = time.perf_counter()
-    rows = dict(scorer.score(list(ids_BT.numpy()), keys))
-    seconds = time.perf_counter() - began
-    return {"seconds": seconds, "scores": np.concatenate([rows[n].log_probs_RK for n in range(len(ids_BT))])}
+    step = max(scorer.rows_at_once // (ids_BT.shape[1] - 1), 1) if scorer.rows_at_once else len(ids_BT)
+    began, scores = time.perf_counter(), []
+    for first in range(0, len(ids_BT), step):
+        rows = dict(scorer.score(list(ids_BT[first : first + step].numpy()), keys[first : first + step]))
+        scores += [rows[number].log_probs_RK for number in sorted(rows)]
+    return {"seconds": time.perf_counter() - began, "scores": np.concatenate(scores)}
 
 
 def drop_from_cache(*folders: Path) -> None:
@@ -103,8 +131,17 @@ def drop_from_cache(*folders: Path) -> None:
 
 def available() -> int:
     """Bytes of memory that programs can still take."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    return _kernel_says("/proc/meminfo", "MemAvailable")
 
 
-SIDES = {"disk": disk, "in memory": in_memory, "accelerate": accelerate}
+def status(name: str) -> int:
+    """A figure of this process in bytes: VmHWM is the most that it has held."""
+    return _kernel_says("/proc/self/status", name)
+
+
+def _kernel_says(file: str, name: str) -> int:
+    lines = Path(file).read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+SIDES = {"disk": disk, "stream": stream, "in memory": in_memory, "accelerate": accelerate}

@@ -44,7 +44,9 @@ def main() -> None:
     """Writes the model, runs the sides, deletes the model."""
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, help="size of the checkpoint (default 8; with --quick 1)")
-    parser.add_argument("--memory", type=size, help="most memory of the stream's process (default 2GiB; with --quick 768MiB)")
+    parser.add_argument(
+        "--memory", type=size, help="most memory of the stream's process (default 2GiB; with --quick 768MiB)"
+    )
     parser.add_argument("--work", type=Path, help="where the model is written (default: a temporary folder)")
     parser.add_argument("--worker", nargs=3, metavar="X", help="for this program's own use")
     options = parser.parse_args()

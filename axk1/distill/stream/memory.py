@@ -93,41 +93,33 @@ def plan_room(
     Raises:
         ConfigError: the budget is too small; names what needs most, and the least budget.
     """
-    blocks = demand.pieces()
+    blocks, on_device = demand.pieces(), device_memory is not None
     groups = [piece for block in blocks for piece in (block.attention, block.feed_forward, *block.experts[:1])]
     largest = max(groups, key=demand.stored)
     least_ring = demand.stored(largest) + len(largest.shapes) * 2 * ALIGNMENT
-    packing = chunk * _row_bytes(demand.records) * _PACKING
-    least_batch = min(batch_tokens, max(demand.longest, 64))
-    least = {stage: int(need) for stage, need in _stages(demand, blocks, max(demand.longest, 1), 1, 64).items()}
+    packing, token = chunk * _row_bytes(demand.records) * _PACKING, _token_bytes(demand)
+    least = {stage: int(need) for stage, need in _stages(demand, blocks, demand.longest, 1, 64).items()}
     worst = max(least, key=lambda stage: least[stage])
-    field, budget = ("memory", memory) if device_memory is None else ("device_memory", device_memory)
-    needed = least[worst] + ((least_ring + packing) * 8 // 7 + (64 << 10) if device_memory is None else 0)
-    if budget < needed:
-        raise ConfigError(
-            f"{field} = {format_bytes(budget)} is too little: the largest single part is {worst} "
-            f"({format_bytes(least[worst])}, with {demand.longest} tokens); allowed: {needed} bytes or more",
-        )
-    if memory < (least_ring + packing) * 8 // 7:
-        raise ConfigError(
-            f"memory = {format_bytes(memory)} is too little: {largest.name} alone is {format_bytes(least_ring)} to "
-            f"read; allowed: {(least_ring + packing) * 8 // 7} bytes or more"
-        )
-    tokens = max(min(most_tokens, memory // 8 // _token_bytes(demand)), demand.longest)
-    kept = tokens * _token_bytes(demand)
-    spare = budget - (least_ring + packing + kept if device_memory is None else 0)
-    base = least[worst]
-    share = max(base, spare * 3 // 4)
-    ring = least_ring + (max(0, spare - share) if device_memory is None else memory // 4)
-    batch = _most(
-        least_batch, max(least_batch, batch_tokens), lambda b: _worst(demand, blocks, b, 1, 64) <= max(share // 2, base)
-    )
-    experts = _most(1, demand.config.n_routed_experts, lambda g: _worst(demand, blocks, batch, g, 64) <= share)
+    if device_memory is not None and device_memory < least[worst]:
+        raise _too_little("device_memory", device_memory, least[worst], worst, least[worst], demand.longest)
+    fixed = least_ring + packing + (0 if on_device else least[worst])
+    needed = fixed * 8 // 7 + demand.longest * token + 1
+    if memory < needed:
+        part = largest.name if on_device else worst
+        raise _too_little("memory", memory, needed, part, least_ring if on_device else least[worst], demand.longest)
+    tokens = max(min(most_tokens, memory // 8 // token), demand.longest)
+    kept = tokens * token
+    spare = memory - least_ring - packing - kept
+    share = device_memory if device_memory is not None else max(least[worst], spare * 3 // 4)
+    ring = least_ring + (memory // 4 if on_device else spare - share)
+    half = max(share // 2, least[worst])
+    batch = _most(demand.longest, max(demand.longest, batch_tokens), lambda b: _worst(demand, blocks, b, 1) <= half)
+    experts = _most(1, demand.config.n_routed_experts, lambda g: _worst(demand, blocks, batch, g) <= share)
     vocabulary = demand.vocabulary
     rows = _most(64, vocabulary, lambda w: _output(demand, batch, w) <= share)
     whole = rows >= vocabulary or isinstance(demand.records, HiddenRecords)
     width = demand.config.hidden_size * _FLOAT
-    rows = max(1, min(vocabulary, (_READ_ROWS if whole else ring // 2) // width, rows, ring // width))
+    rows = max(1, min(rows, vocabulary, ring // 2 // width, _READ_ROWS // width if whole else vocabulary))
     stages = _stages(demand, blocks, batch, experts, vocabulary if whole else rows)
     used = {"reading ahead": ring, "tokens": kept, "a chunk of the cache": packing}
     used |= {worst: int(stages[worst]) for worst in [max(stages, key=lambda stage: stages[stage])]}
@@ -142,8 +134,15 @@ def _most(low: int, high: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
-def _worst(demand: Demand, blocks: list[BlockPieces], batch: int, experts: int, rows: int) -> float:
-    return max(_stages(demand, blocks, batch, experts, rows).values())
+def _too_little(field: str, given: int, needed: int, part: str, size: int, longest: int) -> ConfigError:
+    return ConfigError(
+        f"{field} = {format_bytes(given)} is too little: the largest single part is {part} "
+        f"({format_bytes(size)}, with {longest} tokens); allowed: {needed} bytes or more"
+    )
+
+
+def _worst(demand: Demand, blocks: list[BlockPieces], batch: int, experts: int) -> float:
+    return max(_stages(demand, blocks, batch, experts, 64).values())
 
 
 def _stages(demand: Demand, blocks: list[BlockPieces], batch: int, experts: int, rows: int) -> dict[str, float]:

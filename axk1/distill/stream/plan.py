@@ -76,7 +76,7 @@ class StreamPlan:
             self.config, records, int(lengths.max()), records.vocab_size, 2 if precision == "bf16" else 4, self._stored,
             device.type,
         )  # fmt: skip
-        memory = options.device_memory if device.type == "cuda" else None
+        memory, chunk = options.device_memory if device.type == "cuda" else None, min(chunk, self.rows)
         self.room: Room = plan_room(
             self.demand, options.memory, memory, batch_tokens=options.batch_tokens, chunk=chunk,
             most_tokens=max(most, chunk),

@@ -55,8 +55,7 @@ class StreamScorer:
     def score(self, samples: Sequence[np.ndarray], keys: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Runs a pass over all samples, or goes on with one that holds them. Yields their numbers and rows in order."""
         lengths = np.array([len(sample) - 1 for sample in samples])
-        keys = np.ascontiguousarray(keys)
-        states = PassStates.open(self.folder, self._identity, keys, lengths)
+        states = self.open_pass(keys, lengths)
         places = states.places(keys)
         sample_of = {int(place): number for number, place in enumerate(places)}
         todo = self._batches(states, np.sort(places))
@@ -76,6 +75,16 @@ class StreamScorer:
             self.seconds_reading += stream.ahead.seconds_reading
         finally:
             states.close()
+
+    def open_pass(self, keys: np.ndarray, lengths: np.ndarray | None = None) -> PassStates:
+        """The states of a pass over samples: those that a run before this one left, or new ones.
+
+        Args:
+            keys: of the samples [n, 16].
+            lengths: rows of each; needed where the pass is a new one.
+        """
+        lengths = np.zeros(len(keys), np.int64) if lengths is None else lengths
+        return PassStates.open(self.folder, self._identity, np.ascontiguousarray(keys), lengths)
 
     def output_matrix(self) -> Tensor:
         """The teacher's output matrix, cut to the vocabulary, as it is stored."""

@@ -1,4 +1,4 @@
-"""The top of a distribution, the mass of the rest and draws from it, from logits that come a block of columns at a time.
+"""The top of a distribution, the mass of the rest and draws from it, from blocks of columns.
 
 ``OnlineTop`` sees each block twice: first it finds the largest entries and the sums, then it draws. It is what
 ``topk.py`` does with whole rows, for an output matrix that is larger than memory.
@@ -35,11 +35,10 @@ class OnlineTop:
 
     def see(self, rows: slice, logits_CW: Tensor, first: int) -> None:
         """First pass: logits of columns ``first`` on, which are spoilt."""
-        old_C1 = self.max_N1[rows]
-        new_C1 = torch.maximum(old_C1, logits_CW.amax(1, keepdim=True))
-        self.max_N1[rows] = new_C1
+        new_C1 = torch.maximum(self.max_N1[rows], logits_CW.amax(1, keepdim=True))
         # The sums are relative to the largest logit, which has become another one: e^(x - new), and that times its log.
-        change_C1 = (old_C1 - new_C1).clamp_(min=_NEVER)
+        change_C1 = (self.max_N1[rows] - new_C1).clamp_(min=_NEVER)
+        self.max_N1[rows] = new_C1
         sum_C1, surprise_C1 = self.sum_N1[rows], self.surprise_N1[rows]
         surprise_C1.add_(change_C1 * sum_C1).mul_(change_C1.exp())
         sum_C1.mul_(change_C1.exp())

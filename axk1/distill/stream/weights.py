@@ -1,4 +1,4 @@
-"""``WeightStream``: the pieces of a pass in the order of their use, read ahead, on the device, in the dtype of the work.
+"""``WeightStream``: the pieces of a pass in the order of their use, read ahead, on the device, in the right dtype.
 
 Matrices come in the dtype of the products; norms, biases and routers in fp32, as a model in memory keeps them.
 """

@@ -29,6 +29,7 @@ from stream_models import small_axk1, write
 from stream_sides import SIDES, status
 
 from axk1.core.runtime import ENVIRONMENT
+from axk1.distill.stream.byte_size import parse_bytes
 from axk1.model.config import ModelConfig
 
 TEXT = 512
@@ -37,6 +38,7 @@ BATCHES, QUICK = (2048, 8192, 32768), (2048, 8192)
 """Tokens that are scored at once, in the stream's full and quick measurements."""
 PEER_TOKENS = (512, 4096)
 """Tokens that accelerate scores at once: a text, and so many that their logits take 0.6 GB."""
+PREDICTION = "the plan's prediction"
 GOALS = {"in memory": 0.8, "accelerate": 20.0, "memory": 1.0}
 
 
@@ -44,14 +46,12 @@ def main() -> None:
     """Writes the model, runs the sides, deletes the model."""
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, help="size of the checkpoint (default 8; with --quick 1)")
-    parser.add_argument(
-        "--memory", type=size, help="most memory of the stream's process (default 2GiB; with --quick 768MiB)"
-    )
+    parser.add_argument("--memory", help="most memory of the stream's process (default 2GiB; with --quick 768MiB)")
     parser.add_argument("--work", type=Path, help="where the model is written (default: a temporary folder)")
     parser.add_argument("--worker", nargs=3, metavar="X", help="for this program's own use")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    options.memory = options.memory or (768 << 20 if options.quick else 2 << 30)
+    options.memory = parse_bytes(options.memory or ("768MiB" if options.quick else "2GiB"), "memory")
     if options.worker:
         work(options)
         return
@@ -60,13 +60,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.work) as name:
         rows = compare(Path(name), options)
     publish("stream", rows, ("torch", "transformers", "accelerate"))
-
-
-def size(text: str) -> int:
-    """Bytes of ``2GiB``, ``500MB`` or a plain number."""
-    units = {"GiB": 1 << 30, "MiB": 1 << 20, "GB": 10**9, "MB": 10**6}
-    unit = next((unit for unit in units if text.endswith(unit)), "")
-    return int(float(text.removesuffix(unit)) * units.get(unit, 1))
 
 
 def compare(folder: Path, options: argparse.Namespace) -> list[Row]:
@@ -93,8 +86,9 @@ def compare(folder: Path, options: argparse.Namespace) -> list[Row]:
         peer_peak = offloaded[PEER_TOKENS[0]]["peak"] / 1e6
         rows.append(figure(case, ("peak memory", "MB"), ours["peak"] / 1e6, peer_peak, "accelerate, one text"))
     used, alone = ours["bytes"] / ours["seconds"] / 1e9, disk["bytes"] / disk["seconds"] / 1e9
-    note = f"{ours['waited'] / ours['seconds']:.1%} of the time waiting for the disk"
+    note = f"{ours['waited'] / ours['seconds']:.0%} of the time waiting for weights"
     rows.append(Row(case, "reading", "GB/s", used, alone, "reading alone", used / alone, note))
+    rows.append(figure(f"{case}, {tokens:,} tokens", ("time", "s"), ours["seconds"], ours["predicted"], PREDICTION))
     return rows
 
 

@@ -29,7 +29,7 @@ from axk1.model.config import ModelConfig
 
 BATCH = 8192
 """Tokens that go through the model at once, in memory and in the stream."""
-_SLACK = 64 << 20
+_SLACK = 128 << 20
 """What the program takes beside what it plans: code that is loaded at its first use."""
 BEST = 16
 """Tokens whose log-probabilities are the result."""

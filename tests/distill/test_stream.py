@@ -139,7 +139,9 @@ def test_a_streamed_teacher_makes_the_same_cache(sparse_world, tmp_path, kind, m
     build_cache(cache_config(sparse_world, output=tmp_path / "new", kind=kind, stream=True, memory=memory))
     assert_same(sparse_world / kind, tmp_path / "new")
     told = " ".join(capfd.readouterr().err.split())
-    assert ("1 passes" in told) == (memory != TIGHT) and "limited by" in told and "predicted and measured" in told
+    assert "limited by" in told and "predicted and measured" in told
+    if kind == "topk":
+        assert ("1 passes" in told) == (memory != TIGHT)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     if kind == "hidden":
         matrices = [KnowledgeCache.open(folder).output_matrix() for folder in (sparse_world / kind, tmp_path / "new")]

@@ -1,5 +1,6 @@
 """``StreamPlan``: how a teacher is streamed, how long it should take, and what sets the limit."""
 
+import functools
 import resource
 import shutil
 import sys
@@ -102,7 +103,7 @@ class StreamPlan:
             experts_at_once=max(self.room.experts, 1),
         )  # fmt: skip
 
-    @property
+    @functools.cached_property
     def bytes_per_pass(self) -> int:
         """Bytes of the checkpoint that a pass reads."""
         blocks = [block_pieces(self.config, layer) for layer in range(self.config.num_hidden_layers)]

@@ -165,6 +165,9 @@ def _plan_stream(
 ) -> StreamPlan:
     """How the teacher is streamed."""
     device = choose_device(config.device)
+    # What is measured may come out otherwise in another process; all do as the first one.
+    wanted = processes.is_first and choose_precision(config.precision, device) == "bf16"
+    precision = "bf16" if processes.sum([int(wanted)])[0] else "fp32"
     device_memory = config.device_memory
     if device_memory is None and device.type == "cuda":
         device_memory = str(torch.cuda.mem_get_info()[0] * 9 // 10)
@@ -175,7 +178,7 @@ def _plan_stream(
     plan = material.plan
     return StreamPlan(
         config.teacher, plan.records, plan.rows, builder.state, options, chunk=plan.chunk_rows, device=device,
-        precision=choose_precision(config.precision, device), processes=processes.world_size,
+        precision=precision, processes=processes.world_size,
     )  # fmt: skip
 
 
@@ -194,6 +197,7 @@ def _fill_streamed(
         scorer = StreamScorer(
             plan, folder, teacher_hash=builder.plan.teacher_hash, temperature=config.temperature, meter=meter
         )
+        scorer.rows_at_once = processes.sum([scorer.rows_at_once if processes.is_first else 0])[0]
         fill(builder, scorer, samples, None, processes)
     scorer.print_times()
     tensors = {MATRIX: compact(scorer.output_matrix())} if config.kind == "hidden" and processes.is_first else {}

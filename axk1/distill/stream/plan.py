@@ -1,5 +1,6 @@
 """``StreamPlan``: how a teacher is streamed, how long it should take, and what sets the limit."""
 
+import functools
 import resource
 import shutil
 import sys
@@ -69,7 +70,11 @@ class StreamPlan:
         self.folder, self.records, self.options, self.device = folder, records, options, device
         self.precision, self.rows, self.processes = precision, int(lengths.sum()), processes
         self.base = _base()
-        disk = shutil.disk_usage(_existing(state)).free * _DISK_SHARE / (len(FILES) * 4 * self.config.hidden_size)
+        # What a killed run left is taken up or replaced, so that its passes are cut as before.
+        held = sum(file.stat().st_size for file in state.glob("pass-*/*"))
+        disk = (
+            (shutil.disk_usage(_existing(state)).free + held) * _DISK_SHARE / (len(FILES) * 4 * self.config.hidden_size)
+        )
         share = -(-self.rows // processes)
         most = min(options.pass_tokens or share, int(disk) // processes + 1, share)
         self.demand = Demand(
@@ -98,7 +103,7 @@ class StreamPlan:
             experts_at_once=max(self.room.experts, 1),
         )  # fmt: skip
 
-    @property
+    @functools.cached_property
     def bytes_per_pass(self) -> int:
         """Bytes of the checkpoint that a pass reads."""
         blocks = [block_pieces(self.config, layer) for layer in range(self.config.num_hidden_layers)]

@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ from axk1.distill.cache import KEY_BYTES
 from axk1.distill.stream.byte_size import format_bytes
 
 FILES = ("states.0", "states.1", "sums")
+THREADS = min(4, os.cpu_count() or 1)
+"""Threads that copy states."""
+_LEAST = 4 << 20
+"""Bytes that are worth a thread."""
+_POOL = ThreadPoolExecutor(THREADS)
 _STATE, _DOCUMENTS = "pass.json", "documents.npz"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -65,8 +71,16 @@ class StateFile:
         os.close(self._number)
 
     def _each(self, operation: Any, rows: slice, tensor: Tensor) -> None:
+        """Several threads share it: copying from and to the page cache is as fast as the cores that do it."""
         room = memoryview(tensor.view(-1).numpy()).cast("B")
-        place = rows.start * self._width * 4
+        place, step = rows.start * self._width * 4, max(_LEAST, -(-len(room) // THREADS))
+        starts = range(0, len(room), step)
+        if len(starts) == 1:
+            self._one(operation, room, place)
+        else:
+            list(_POOL.map(lambda start: self._one(operation, room[start : start + step], place + start), starts))
+
+    def _one(self, operation: Any, room: memoryview, place: int) -> None:
         while room:
             count = operation(self._number, [room], place)
             if not count:

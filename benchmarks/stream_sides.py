@@ -113,11 +113,12 @@ def scored(scorer: SampleScorer, ids_BT: Tensor) -> dict[str, Any]:
     keys = np.zeros((len(ids_BT), KEY_BYTES), np.uint8)
     keys[:, :8] = np.arange(len(ids_BT), dtype=">u8").view(np.uint8).reshape(-1, 8)
     step = max(scorer.rows_at_once // (ids_BT.shape[1] - 1), 1) if scorer.rows_at_once else len(ids_BT)
-    began, scores = time.perf_counter(), []
+    began, cpu, scores = time.perf_counter(), time.process_time(), []
     for first in range(0, len(ids_BT), step):
         rows = dict(scorer.score(list(ids_BT[first : first + step].numpy()), keys[first : first + step]))
         scores += [rows[number].log_probs_RK for number in sorted(rows)]
-    return {"seconds": time.perf_counter() - began, "scores": np.concatenate(scores)}
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    return {"seconds": seconds, "cpu": cpu, "scores": np.concatenate(scores)}
 
 
 def drop_from_cache(*folders: Path) -> None:

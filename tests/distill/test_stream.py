@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from axk1 import cli
+from axk1.core.artifact import building, write_manifest
 from axk1.core.config import from_dict, load_toml
 from axk1.core.errors import ArtifactError, CheckpointError, ConfigError
 from axk1.distill.cache import KnowledgeCache
@@ -33,6 +34,7 @@ from axk1.distill.stream.scorer import StreamScorer
 from axk1.distill.stream.vocabulary import OnlineTop
 from axk1.distill.teachers import OwnTeacher
 from axk1.distill.topk import draws_of_states, top_k_of_states
+from axk1.model.checkpoint import save_model
 from axk1.model.config import ModelConfig
 from axk1.model.inspect import inspect_model
 from axk1.model.transformer import Transformer
@@ -83,11 +85,18 @@ def sparse_world(tmp_path_factory):
     return folder
 
 
-def scorer_of(folder, samples, records, tmp_path, memory, **options):
+def scorer_of(folder, samples, records, tmp_path, memory, precision="fp32"):
     lengths = np.array([len(sample) - 1 for sample in samples])
-    options = options_of(memory, None, batch_tokens=64, pass_tokens=None, hardware="h200-nvme", **options)
+    options = options_of(memory, None, batch_tokens=64, pass_tokens=None, hardware="h200-nvme")
     plan = StreamPlan(
-        folder / "teacher", records, lengths, tmp_path, options, chunk=64, device=torch.device("cpu"), precision="fp32"
+        folder / "teacher",
+        records,
+        lengths,
+        tmp_path,
+        options,
+        chunk=64,
+        device=torch.device("cpu"),
+        precision=precision,
     )
     return StreamScorer(plan, tmp_path / "pass", teacher_hash="x", temperature=1.0)
 
@@ -128,6 +137,34 @@ def test_every_architecture_gives_the_states_and_log_probabilities_of_the_model_
     for batch, states_RH in states_of_samples(teacher, samples, 64):
         expected = torch.log_softmax(states_RH @ teacher.weight_VH.T, -1)
         assert (torch.cat([log_probs[number] for number in batch]) - expected).abs().max() < 1e-5
+
+
+def test_fp8_in_many_shards_and_products_in_bf16(tmp_path):
+    """Block scales and several files, as large checkpoints have them; in bf16 the two differ by its rounding alone."""
+    torch.manual_seed(0)
+    with building(tmp_path / "teacher") as folder:
+        save_model(Transformer(NETWORKS["axk1"]), folder, shard_bytes=16_000, fp8_block=(16, 16))
+        write_manifest(folder, kind="checkpoint")
+    assert len(list((tmp_path / "teacher").glob("*.safetensors"))) > 2
+    samples = [sample for sample in random_samples(12, seed=5) if len(sample) > 1]
+    keys = np.arange(16 * len(samples), dtype=np.uint8).reshape(-1, 16)
+    errors, said = {}, {}
+    for precision in ("fp32", "bf16"):
+        for memory in ("350KB", "1GiB"):
+            records = HiddenRecords(32, VOCABULARY)
+            scorer = scorer_of(tmp_path, samples, records, tmp_path / precision / memory, memory, precision)
+            teacher = OwnTeacher(
+                tmp_path / "teacher", vocab_size=VOCABULARY, device=torch.device("cpu"), precision=precision
+            )
+            list(scorer.score(samples, keys))
+            said[precision] = log_probs = log_probs_of_pass(scorer, teacher, len(samples), keys)
+            for batch, states_RH in states_of_samples(teacher, samples, 64):
+                expected = torch.log_softmax(states_RH.float() @ teacher.weight_VH.T, -1)
+                error = (torch.cat([log_probs[number] for number in batch]) - expected).abs()
+                errors.setdefault(precision, []).append(error.flatten())
+    assert torch.cat(errors["fp32"]).max() < 1e-5
+    assert torch.cat(errors["bf16"]).mean() < 0.01
+    assert (torch.cat(said["bf16"]) - torch.cat(said["fp32"])).abs().mean() > 0.01, "bf16 is another arithmetic"
 
 
 def log_probs_of_pass(scorer, teacher, count, keys):

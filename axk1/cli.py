@@ -87,6 +87,10 @@ COMMANDS: dict[str, Command] = {
         "A student, taught from the cache (or a control without it)",
         "axk1.distill.student", "DistillConfig", "train_student", recipe="recipes/nano/student.toml",
     ),
+    "distill measure": Command(
+        "How far a student is from its teacher, over whole distributions",
+        "axk1.distill.initialise.measure_student", "MeasureConfig", "measure_student", argument="student",
+    ),
     "distill on-policy": Command(
         "A student, taught on its own answers",
         "axk1.distill.on_policy", "OnPolicyConfig", "train_on_policy", recipe="recipes/nano/on-policy.toml",

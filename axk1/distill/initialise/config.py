@@ -70,9 +70,9 @@ class InitConfig:
     """``moe_to_dense``: keep the best experts whole, or the best neurons whosever they are."""
     fit: Literal["gain", "least_squares"] = "least_squares"
     """``moe_to_dense``: the down projection is the experts' own times their mean weight, with one measured gain for
-    each channel in place of the norm behind them; or the one that comes closest to the layer on the calibration text."""
+    each channel in place of the norm behind them; or the one that is nearest to the layer on the calibration text."""
     attention: Literal["least_squares", "random"] = "least_squares"
-    """``moe_to_dense`` to another architecture: fit its attention to the teacher's on the calibration text, or draw it."""
+    """``moe_to_dense`` to another architecture: its attention is fitted to the teacher's on the text, or drawn."""
     calibration_tokens: int = 16_384
     """Tokens on which importance is measured and fits are made."""
     measured_tokens: int = 8_192

@@ -11,7 +11,6 @@ Shapes: T tokens, H hidden size, E experts, I an expert's inner width, J the den
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from axk1.distill.initialise.config import InitConfig
 from axk1.distill.initialise.cutting import best
 from axk1.distill.initialise.normal_equations import NormalEquations
 from axk1.distill.initialise.statistics import Means, Watch, observe
+from axk1.distill.initialise.text import Sample
 from axk1.model.mlp import MLP
 from axk1.model.moe import SparseMLP
 from axk1.model.transformer import Transformer
@@ -40,7 +40,7 @@ class Neurons:
 
 @torch.no_grad()
 def dense_mlps(
-    teacher: Transformer, student: Transformer, means: Means, samples: Sequence[np.ndarray], config: InitConfig
+    teacher: Transformer, student: Transformer, means: Means, samples: Sequence[Sample], config: InitConfig
 ) -> dict[int, list[int]]:
     """Fills the MLPs of a dense student of the teacher's hidden size.
 

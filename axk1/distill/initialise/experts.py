@@ -1,4 +1,4 @@
-"""``fewer_experts``: the experts that add least on the calibration text are left out, and with them their router rows."""
+"""``fewer_experts``: the experts that add least on the calibration text are left out, with their router rows."""
 
 import torch
 from torch import Tensor

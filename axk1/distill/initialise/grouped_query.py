@@ -6,18 +6,19 @@ the teacher's queries, keys and values on calibration text. The turned dimension
 frequencies that are the teacher's own; the others to the slowest that are left, which turn them wrongly, but least: the
 larger ``head_dim``, the slower. Qwen3's norms of query and key cannot be undone and get the mean size as their weight.
 
-Shapes: T tokens, H hidden size, N heads, G key and value heads, D head dimension of the student, R the teacher's rotary.
+Shapes: T tokens, H hidden size, N heads, G key and value heads, D the student's head dimension, R the teacher's
+rotary one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from axk1.distill.initialise.normal_equations import NormalEquations
 from axk1.distill.initialise.statistics import Means, Watch, observe
+from axk1.distill.initialise.text import Sample
 from axk1.model.attention import GroupedQueryAttention, LatentAttention
 from axk1.model.config import ModelConfig
 from axk1.model.norm import RMSNorm
@@ -26,9 +27,7 @@ from axk1.model.transformer import Transformer
 
 
 @torch.no_grad()
-def fit_attention(
-    teacher: Transformer, student: Transformer, samples: Sequence[np.ndarray], batch_tokens: int
-) -> None:
+def fit_attention(teacher: Transformer, student: Transformer, samples: Sequence[Sample], batch_tokens: int) -> None:
     """Fills the student's grouped-query attention from the teacher's latent attention."""
     layers = [_Layer(block.self_attn, student.config) for block in teacher.layers]
     watched: dict[nn.Module, Watch] = {layer.source: layer.watch for layer in layers}

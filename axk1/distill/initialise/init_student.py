@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +22,7 @@ from axk1.distill.initialise.config import InitConfig
 from axk1.distill.initialise.distance import Distance, distance
 from axk1.distill.initialise.methods import Start, start
 from axk1.distill.initialise.target import student_config
-from axk1.distill.initialise.text import choose_text
+from axk1.distill.initialise.text import Sample, choose_text
 from axk1.distill.material import check_teacher
 from axk1.distill.teachers import checkpoint_hash
 from axk1.model.checkpoint import load_model, save_model
@@ -65,9 +64,7 @@ def init_student(config: InitConfig, *, dry_run: bool = False) -> Path:
         else:
             _make(config, target, shards, inputs)
     _print_table(read_manifest(config.output).counts)
-    print_next(
-        f"axk1 distill train recipes/nano/student.toml --model {config.output} --output {config.output}-trained"
-    )
+    print_next(f"axk1 distill train recipes/nano/student.toml --model {config.output} --output {config.output}-trained")
     return config.output
 
 
@@ -90,13 +87,11 @@ def _make(config: InitConfig, target: ModelConfig, shards: list[Shards], inputs:
             twin = start(teacher, made.model.config, [], dataclasses.replace(config, method="random"))
             counts |= {"random": _figures(teacher, twin.model, measured, config)}
         meter.advance()
-    counts["calibration_tokens"] = sum(map(len, calibration))
+    counts["calibration_tokens"] = sum(len(sample.ids_T) for sample in calibration)
     _publish(config, made, shards, inputs, counts)
 
 
-def _figures(
-    teacher: Transformer, model: Transformer, measured: list[np.ndarray], config: InitConfig
-) -> dict[str, float]:
+def _figures(teacher: Transformer, model: Transformer, measured: list[Sample], config: InitConfig) -> dict[str, float]:
     size = inspect_model(model.config)
     found: Distance = distance(teacher, model, measured, config.batch_tokens)
     return {"parameters": size.total, "active": size.active, **dataclasses.asdict(found)}

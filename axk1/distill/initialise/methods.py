@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from axk1.distill.initialise.config import InitConfig
@@ -13,6 +12,7 @@ from axk1.distill.initialise.depth import copy_ends, kept_layers, shallower
 from axk1.distill.initialise.experts import with_fewer_experts
 from axk1.distill.initialise.grouped_query import fit_attention
 from axk1.distill.initialise.statistics import Means, statistics_of
+from axk1.distill.initialise.text import Sample
 from axk1.distill.initialise.width import narrower
 from axk1.model.config import ModelConfig
 from axk1.model.transformer import Transformer
@@ -28,7 +28,7 @@ class Start:
     """Which layers, or which experts of which layer, it has of its teacher: plain values for the manifest."""
 
 
-def start(teacher: Transformer, target: ModelConfig, samples: Sequence[np.ndarray], config: InitConfig) -> Start:
+def start(teacher: Transformer, target: ModelConfig, samples: Sequence[Sample], config: InitConfig) -> Start:
     """Makes a student.
 
     Args:
@@ -48,7 +48,7 @@ def start(teacher: Transformer, target: ModelConfig, samples: Sequence[np.ndarra
 
 
 def _from_teacher(
-    teacher: Transformer, target: ModelConfig, means: Means, samples: Sequence[np.ndarray], config: InitConfig
+    teacher: Transformer, target: ModelConfig, means: Means, samples: Sequence[Sample], config: InitConfig
 ) -> Start:
     match config.method:
         case "depth":
@@ -65,7 +65,7 @@ def _from_teacher(
 
 @torch.no_grad()
 def _dense(
-    teacher: Transformer, target: ModelConfig, means: Means, samples: Sequence[np.ndarray], config: InitConfig
+    teacher: Transformer, target: ModelConfig, means: Means, samples: Sequence[Sample], config: InitConfig
 ) -> Start:
     student = Transformer(target)
     copy_ends(student, teacher)

@@ -15,12 +15,11 @@ Shapes: T tokens, H hidden size, E experts, K experts per token, I inner width, 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from axk1.distill.initialise.text import packed
+from axk1.distill.initialise.text import Sample, packed
 from axk1.model.attention import GroupedQueryAttention, LatentAttention
 from axk1.model.mlp import MLP
 from axk1.model.moe import SparseMLP
@@ -73,15 +72,15 @@ def watching(watched: Mapping[nn.Module, Watch]) -> Iterator[None]:
 
 @torch.no_grad()
 def observe(
-    model: Transformer, watched: Mapping[nn.Module, Watch], samples: Sequence[np.ndarray], batch_tokens: int
+    model: Transformer, watched: Mapping[nn.Module, Watch], samples: Sequence[Sample], batch_tokens: int
 ) -> None:
     """Runs a model over samples, telling the watches."""
     with watching(watched):
-        for ids_1T, positions_1T, segments_1T in packed(samples, batch_tokens, model.output_weight.device):
-            model.hidden(ids_1T, positions_1T, segments_1T)
+        for row in packed(samples, batch_tokens, model.output_weight.device):
+            model.hidden(row.ids_1T, row.positions_1T, row.segments_1T)
 
 
-def statistics_of(model: Transformer, samples: Sequence[np.ndarray], batch_tokens: int) -> Means:
+def statistics_of(model: Transformer, samples: Sequence[Sample], batch_tokens: int) -> Means:
     """All that the head of this file lists, for a model on some samples."""
     means = Means()
     watched: dict[nn.Module, Watch] = {}

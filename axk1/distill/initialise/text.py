@@ -6,6 +6,7 @@ on comes first, so that it stays the same whatever the calibration takes.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,9 +17,28 @@ from axk1.data.shards import Shards
 from axk1.distill.selection import select_samples
 
 
+@dataclass(frozen=True)
+class Sample:
+    """A sample of T tokens."""
+
+    ids_T: np.ndarray
+    """Its token ids, int64."""
+    taught_T: np.ndarray
+    """Whether a token is one that a model must predict (of a conversation: what the assistant says), bool."""
+
+    @classmethod
+    def of(cls, shards: Shards, number: int, longest: int) -> "Sample":
+        """A sample of some shards, cut to ``longest`` tokens."""
+        ids_T = np.asarray(shards.sample(number))[:longest].astype(np.int64)
+        begin = int(shards.offsets[number])
+        mask = shards.loss_mask
+        taught_T = np.ones(len(ids_T), bool) if mask is None else np.asarray(mask[begin : begin + len(ids_T)]) > 0
+        return cls(ids_T, taught_T)
+
+
 def choose_text(
     shards: Sequence[Shards], weights: Sequence[float], *, calibration_tokens: int, measured_tokens: int, longest: int
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+) -> tuple[list[Sample], list[Sample]]:
     """Samples to calibrate on, and others to measure on, from each shards folder by its weight.
 
     Args:
@@ -29,8 +49,8 @@ def choose_text(
     Raises:
         ConfigError: a folder holds too little.
     """
-    calibration: list[np.ndarray] = []
-    measured: list[np.ndarray] = []
+    calibration: list[Sample] = []
+    measured: list[Sample] = []
     for one, weight in zip(shards, weights, strict=True):
         order = iter(select_samples([one], [1.0], None).sample[::-1].tolist())
         for tokens, chosen in ((measured_tokens, measured), (calibration_tokens, calibration)):
@@ -42,21 +62,33 @@ def choose_text(
                         f"the shards {str(one.folder)!r} hold {len(one.tokens)} tokens, fewer than are to be read",
                         repair="lower calibration_tokens or measured_tokens, or name other shards",
                     )
-                sample = np.asarray(one.sample(number))[:longest].astype(np.int64)
-                chosen.append(sample)
-                wanted -= len(sample)
+                chosen.append(Sample.of(one, number, longest))
+                wanted -= len(chosen[-1].ids_T)
     return calibration, measured
 
 
-def packed(samples: Sequence[np.ndarray], tokens: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches of whole samples in one row without padding: ids, positions and segments, each [1, T], T about ``tokens``."""
-    batch: list[np.ndarray] = []
+@dataclass(frozen=True)
+class Packed:
+    """Whole samples one after another in a row, without padding: all [1, T]."""
+
+    ids_1T: Tensor
+    positions_1T: Tensor
+    segments_1T: Tensor
+    taught_1T: Tensor
+
+
+def packed(samples: Sequence[Sample], tokens: int, device: torch.device) -> Iterator[Packed]:
+    """Rows of about ``tokens`` tokens."""
+    row: list[Sample] = []
     for number, sample in enumerate(samples, 1):
-        batch.append(sample)
-        if sum(map(len, batch)) >= tokens or number == len(samples):
-            ids = np.concatenate(batch)
-            positions = np.concatenate([np.arange(len(one)) for one in batch])
-            segments = np.repeat(np.arange(1, len(batch) + 1), [len(one) for one in batch])
-            rows = (torch.from_numpy(part).unsqueeze(0).to(device) for part in (ids, positions, segments))
-            yield tuple(rows)  # type: ignore[misc]
-            batch = []
+        row.append(sample)
+        lengths = [len(one.ids_T) for one in row]
+        if sum(lengths) >= tokens or number == len(samples):
+            parts = (
+                np.concatenate([one.ids_T for one in row]),
+                np.concatenate([np.arange(length) for length in lengths]),
+                np.repeat(np.arange(1, len(row) + 1), lengths),
+                np.concatenate([one.taught_T for one in row]),
+            )
+            yield Packed(*(torch.from_numpy(part).unsqueeze(0).to(device) for part in parts))
+            row = []

@@ -16,7 +16,7 @@ from rich.table import Table
 from axk1.core.artifact import building, is_current, read_manifest, write_manifest
 from axk1.core.config import to_dict
 from axk1.core.lock import locked
-from axk1.core.progress import console, human, print_next, print_plan, progress
+from axk1.core.progress import human, print_next, print_plan, progress
 from axk1.data.shards import Shards, require_same_tokenizer
 from axk1.distill.initialise.config import InitConfig
 from axk1.distill.initialise.distance import Distance, distance
@@ -55,13 +55,12 @@ def init_student(config: InitConfig, *, dry_run: bool = False) -> Path:
     target = student_config(teacher_config, config)
     inputs = {"teacher": checkpoint_hash(config.teacher)}
     inputs |= {f"shards[{i}]": opened.manifest.content_hash for i, opened in enumerate(shards)}
-    print_plan("distill init", _plan(config, teacher_config, target))
+    current = is_current(config.output, kind="checkpoint", config=to_dict(config), inputs=inputs)
+    print_plan("distill init", {**_plan(config, teacher_config, target), "output": _output_note(config, current)})
     if dry_run:
         return config.output
-    with locked(config.output.with_name(f".{config.output.name}.lock"), f"writing {str(config.output)!r}"):
-        if is_current(config.output, kind="checkpoint", config=to_dict(config), inputs=inputs):
-            console.print(f"{config.output} is up to date")
-        else:
+    if not current:
+        with locked(config.output.with_name(f".{config.output.name}.lock"), f"writing {str(config.output)!r}"):
             _make(config, target, shards, inputs)
     _print_table(read_manifest(config.output).counts)
     print_next(f"axk1 distill train recipes/nano/student.toml --model {config.output} --output {config.output}-trained")
@@ -123,8 +122,12 @@ def _plan(config: InitConfig, teacher: ModelConfig, target: ModelConfig) -> dict
         "method": f"{config.method}, {', '.join(changed) or 'all sizes as the teacher has them'}",
         "student": f"{_size(target)}{note}",
         "text": f"{text}, from {len(config.shards)} folders",
-        "output": f"{config.output}{' (replaces what is there)' if config.output.exists() else ''}",
     }
+
+
+def _output_note(config: InitConfig, current: bool) -> str:
+    note = " (up to date)" if current else " (replaces what is there)"
+    return f"{config.output}{note if config.output.exists() else ''}"
 
 
 def _extremes(teacher: ModelConfig, target: ModelConfig) -> list[ModelConfig]:

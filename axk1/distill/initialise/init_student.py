@@ -63,7 +63,10 @@ def init_student(config: InitConfig, *, dry_run: bool = False) -> Path:
         with locked(config.output.with_name(f".{config.output.name}.lock"), f"writing {str(config.output)!r}"):
             _make(config, target, shards, inputs)
     _print_table(read_manifest(config.output).counts)
-    print_next(f"axk1 distill train recipes/nano/student.toml --model {config.output} --output {config.output}-trained")
+    # The recipe's learning rates are for weights by chance, and would undo what was taken over.
+    rates = "" if config.method == "random" else " --optim.lr 3e-3 --optim.muon-lr 1e-3"
+    trained = f"--model {config.output} --output {config.output}-trained{rates}"
+    print_next(f"axk1 distill train recipes/nano/student.toml {trained}")
     return config.output
 
 

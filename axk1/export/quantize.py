@@ -14,10 +14,10 @@ from axk1.core.config import require, to_dict
 from axk1.core.errors import CheckpointError, SourceError
 from axk1.core.progress import console, human, print_next, print_plan
 from axk1.data.shards import Shards, require_same_tokenizer
+from axk1.engine.kernel.packing import WeightKind
 from axk1.engine.llm import LLM
 from axk1.engine.quantised.applying import quantise, weight_bytes
 from axk1.engine.quantised.folder import is_quantised, save_quantised
-from axk1.engine.quantised.packing import WeightKind
 from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.tokenizer.tokenizer import Tokenizer

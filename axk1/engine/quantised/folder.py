@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from axk1.core.artifact import write_text_atomic
 from axk1.core.errors import CheckpointError
+from axk1.engine.kernel.packing import GROUP, KINDS, PANEL, WeightKind
 from axk1.engine.quantised.applying import place_in_huge_pages, quantise, quantised_kind, with_weights
-from axk1.engine.quantised.packing import GROUP, KINDS, PANEL, WeightKind
 from axk1.model.checkpoint import WEIGHTS, load_model
 from axk1.model.config import ModelConfig
 from axk1.model.rope import RotaryEmbedding

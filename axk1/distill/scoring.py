@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from axk1.core.errors import ConfigError
 from axk1.distill.hidden import HiddenRecords, HiddenStates
 from axk1.distill.records import Distributions, Records, TopKRecords
 from axk1.distill.sampled import Draws, SampledRecords
@@ -29,7 +30,10 @@ class Teacher(Protocol):
 
 
 class SampleScorer(Protocol):
-    """Whatever turns samples into rows: a model in memory, or a server."""
+    """Whatever turns samples into rows: a model in memory or on disk, or a server."""
+
+    rows_at_once: int
+    """Chunks are given together up to so many rows; 0 has each come alone."""
 
     def score(self, samples: Sequence[np.ndarray], keys: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Yields the number of a sample and its rows, one for each token but the first, in any order."""
@@ -45,6 +49,8 @@ class Scorer:
         batch_tokens: positions that go through the teacher at once.
     """
 
+    rows_at_once = 0
+
     def __init__(self, teacher: Teacher, records: Records, *, temperature: float, batch_tokens: int) -> None:
         self.teacher, self.records = teacher, records
         self.temperature, self.batch_tokens = temperature, batch_tokens
@@ -57,22 +63,31 @@ class Scorer:
         """
         lengths = np.array([len(sample) - 1 for sample in samples])
         for batch, states_RH in states_of_samples(self.teacher, samples, self.batch_tokens):
-            uniform_RS = np.concatenate([_uniform(keys[number], lengths[number], self._draws) for number in batch])
+            uniform_RS = uniform_of_samples(self.records, keys[batch], lengths[batch].tolist())
             text_R = torch.from_numpy(np.concatenate([samples[number][1:] for number in batch]).astype(np.int64))
             rows = rows_of_states(
                 self.records, states_RH, self.teacher.weight_VH, torch.from_numpy(uniform_RS), self.temperature, text_R
             )
-            ends = np.cumsum(lengths[batch])
-            for number, end in zip(batch.tolist(), ends.tolist(), strict=True):
-                piece = slice(end - int(lengths[number]), end)
-                yield number, type(rows)(*(getattr(rows, one.name)[piece] for one in fields(rows)))
+            yield from zip(batch.tolist(), split_rows(rows, lengths[batch].tolist()), strict=True)
 
-    @property
-    def _draws(self) -> int:
-        match self.records:
-            case TopKRecords(tail_samples=draws) | SampledRecords(draws=draws):
-                return draws
-        return 0
+
+def uniform_of_samples(records: Records, keys: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """Numbers above 0, up to 1, that decide which tokens are drawn at the rows of some samples [R, S].
+
+    They depend on a sample's key alone.
+    """
+    draws = 0
+    match records:
+        case TopKRecords(tail_samples=draws) | SampledRecords(draws=draws):
+            pass
+    return np.concatenate([_uniform(key, rows, draws) for key, rows in zip(keys, lengths, strict=True)])
+
+
+def split_rows(rows: Any, lengths: Sequence[int]) -> list[Any]:
+    """Rows of several samples, one after the other, as those of each."""
+    ends = np.cumsum(lengths)[:-1]
+    columns = [np.split(getattr(rows, one.name), ends) for one in fields(rows)]
+    return [type(rows)(*each) for each in zip(*columns, strict=True)]
 
 
 def states_of_samples(
@@ -95,7 +110,7 @@ def states_of_samples(
 
 def rows_of_states(
     records: Records, states_RH: Tensor, weight_VH: Tensor | None, uniform_RS: Tensor, temperature: float,
-    text_R: Tensor,
+    text_R: Tensor | None = None,
 ) -> Any:  # fmt: skip
     """The rows of a kind from the teacher's states, where ``text_R`` are the tokens that follow in the text.
 
@@ -113,6 +128,8 @@ def rows_of_states(
     columns = [value.cpu().numpy() for value in vars(top).values()]
     if not isinstance(records, TextTopKRecords):
         return Distributions(*columns)
+    if text_R is None:
+        raise ConfigError("kind = 'topk_text' needs the text beside the states", repair="set kind = 'topk' or 'hidden'")
     text_log_probs_R = log_probs_of(text_R.to(states_RH.device), states_RH, weight_VH, top, temperature)
     return TextDistributions.of(Distributions(*columns), text_R.numpy(), text_log_probs_R.cpu().numpy())
 

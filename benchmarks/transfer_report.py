@@ -1,0 +1,2 @@
+def report(*a, **k):
+    print("later")

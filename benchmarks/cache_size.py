@@ -238,7 +238,7 @@ def relative_error(mine: Tensor, exact: Tensor) -> float:
 def loss_rate(targets: Targets, text: Text) -> float:
     """Rows a second of forward and backward at a student of ``STUDENT`` entries, one thread."""
     torch.manual_seed(0)
-    n = min(len(targets), 1024)
+    n = min(len(targets), 256)
     states_NH = torch.randn(n, STUDENT).requires_grad_()
     weight_VH = (torch.randn(len(text.weight_VJ), STUDENT) * STUDENT**-0.5).requires_grad_()
     nothing_N, part = torch.zeros(n, dtype=torch.long), targets[slice(0, n)]

@@ -59,19 +59,18 @@ def train(kind: str, world: Path, sizes: Any, threads: int) -> dict[str, Any]:
 def on_policy(world: Path, sizes: Any, threads: int) -> dict[str, Any]:
     """``axk1 distill on-policy``: all steps learn from the student's own answers, written a round ahead.
 
-    The rate is that of the whole run, as the answers of a round are written beside the steps of the round before.
+    The rate is that of all steps, the first answers included, as those of a round are written beside the steps of the round before.
     """
     output, steps = world / "student-on-policy", 2 * sizes.steps
     length = sizes.rows * (PROMPT + sizes.answers)
     fields = f"on_policy_share = 1.0\nround_steps = {sizes.steps}\nrollouts = {sizes.rows * sizes.steps}\n"
     fields += f"max_new_tokens = {sizes.answers}\nkl_weight = 1.0\nce_weight = 0.0\n"
     recipe = _recipe(world, sizes, "prompts", "on-policy", fields, rows=1, length=length, steps=steps)
-    start = time.perf_counter()
     dispatch(["distill", "on-policy", str(recipe), "--output", str(output), "--threads", str(threads)])
-    seconds = time.perf_counter() - start
-    answers = statistics.mean(json.loads(one)["rollout_tokens"] for one in (output / "metrics.jsonl").open())
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    answers = statistics.mean(line["rollout_tokens"] for line in lines)
     tokens = answers * sizes.rows * steps
-    return {"rate": tokens / seconds, "spread": "whole run", "memory": peak_memory(), "tokens": answers}
+    return {"rate": tokens / lines[-1]["seconds"], "spread": "whole run", "memory": peak_memory(), "tokens": answers}
 
 
 def _recipe(
@@ -129,19 +128,20 @@ def distillation(world: Path, sizes: Any, threads: int) -> dict[str, Any]:
     shards = Shards.open(world / "prompts")
     prompts = [tokenizer.decode(shards.sample(index)[:PROMPT]) for index in range(len(shards))]
     timer = _timer()
-    start = time.perf_counter()
     arguments = DistillationConfig(**_common(world, sizes), beta=1.0, max_completion_length=sizes.answers)
     trainer = DistillationTrainer(
         model=student, teacher_model=teacher, args=arguments, processing_class=tokenizer, callbacks=[timer],
         train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts]),
     )  # fmt: skip
+    start = time.perf_counter()
     trainer.train()
+    seconds = time.perf_counter() - start
     lengths = [
         line["completions/mean_length"] for line in trainer.state.log_history if "completions/mean_length" in line
     ]
     tokens = statistics.mean(lengths) * sizes.rows * sizes.steps
     spread = f"whole run; steps alone {rate_of(sizes.rows * sizes.answers, timer.seconds[1:])['rate']:,.0f}"
-    return {"rate": tokens / (time.perf_counter() - start), "spread": spread, "memory": peak_memory()}
+    return {"rate": tokens / seconds, "spread": spread, "memory": peak_memory()}
 
 
 def _common(world: Path, sizes: Any) -> dict[str, Any]:

@@ -102,11 +102,11 @@ def rows_of(found: dict[str, dict[int, Figures]]) -> list[Row]:
     """The rows of the JSON: every student beside the control."""
     rows = []
     for arm in ARMS[1:]:
+        if not found[arm.name].keys() & found["control"].keys():
+            rows.append(Row(arm.label, "all", "", None, None, "not measured yet", None, ""))
+            continue
         for measure in MEASURES:
             away = difference(found, arm.name, "control", measure.name)
-            if away is None:
-                rows.append(Row(arm.label, measure.name, measure.unit, None, None, "not measured", None, ""))
-                continue
             common = found[arm.name].keys() & found["control"].keys()
             mine, other = (
                 sum(found[who][seed][measure.name] for seed in common) / len(common) for who in (arm.name, "control")
@@ -203,7 +203,7 @@ def _plot(found: dict[str, dict[int, Figures]]) -> None:
     axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("share of the gap in bits per byte, control to teacher, that is closed")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     _save(figure, "transfer-gap.png")
 
     figure, axes = pyplot.subplots(figsize=(7, 3.8))
@@ -227,7 +227,7 @@ def _plot(found: dict[str, dict[int, Figures]]) -> None:
     axes.set_xlabel("bytes a position in the cache")
     axes.set_ylabel("KL to the teacher, held-out text (nat a token)")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     _save(figure, "transfer-cost.png")
 
 

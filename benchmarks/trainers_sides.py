@@ -59,7 +59,8 @@ def train(kind: str, world: Path, sizes: Any, threads: int) -> dict[str, Any]:
 def on_policy(world: Path, sizes: Any, threads: int) -> dict[str, Any]:
     """``axk1 distill on-policy``: all steps learn from the student's own answers, written a round ahead.
 
-    The rate is that of all steps, the first answers included, as those of a round are written beside the steps of the round before.
+    The rate is that of all steps, the first answers included; those of a round are written beside the steps of the
+    round before.
     """
     output, steps = world / "student-on-policy", 2 * sizes.steps
     length = sizes.rows * (PROMPT + sizes.answers)

@@ -79,9 +79,17 @@ COMMANDS: dict[str, Command] = {
         "Checksums of a knowledge cache, and a sample of it scored again by the teacher",
         "axk1.distill.verifying", "VerifyConfig", "verify_cache", argument="cache",
     ),
+    "distill init": Command(
+        "A student's starting weights, cut from its teacher",
+        "axk1.distill.initialise.init_student", "InitConfig", "init_student", recipe="recipes/nano/init-dense.toml",
+    ),
     "distill train": Command(
         "A student, taught from the cache (or a control without it)",
         "axk1.distill.student", "DistillConfig", "train_student", recipe="recipes/nano/student.toml",
+    ),
+    "distill measure": Command(
+        "How far a student is from its teacher, over whole distributions",
+        "axk1.distill.initialise.measure_student", "MeasureConfig", "measure_student", argument="student",
     ),
     "distill on-policy": Command(
         "A student, taught on its own answers",

@@ -79,6 +79,10 @@ COMMANDS: dict[str, Command] = {
         "Checksums of a knowledge cache, and a sample of it scored again by the teacher",
         "axk1.distill.verifying", "VerifyConfig", "verify_cache", argument="cache",
     ),
+    "distill write": Command(
+        "Conversations of a teacher's own answers, those that a grader verifies",
+        "axk1.distill.write", "WriteConfig", "write_answers", recipe="recipes/nano/write.toml",
+    ),
     "distill train": Command(
         "A student, taught from the cache (or a control without it)",
         "axk1.distill.student", "DistillConfig", "train_student", recipe="recipes/nano/student.toml",

@@ -1,6 +1,7 @@
 """A checkpoint behind our own server, in a process of its own."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -19,22 +20,10 @@ def serving(folder):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     state = f"sqlite:///{folder.parent}/server.db"
-    command = [
-        sys.executable,
-        "-m",
-        "axk1",
-        "serve",
-        str(folder),
-        "--port",
-        str(port),
-        "--served-model-name",
-        "teacher",
-        "--without-tenants",
-        "--database",
-        state,
-    ]
-
-    server = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "axk1", "serve", str(folder), "--port", str(port)]
+    command += ["--served-model-name", "teacher", "--without-tenants", "--database", state]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

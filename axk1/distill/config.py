@@ -76,6 +76,18 @@ class CacheConfig:
     """Where to compute; ``auto`` takes a GPU where there is one."""
     threads: int | None = None
     """CPU threads; left out, torch decides."""
+    stream: bool = False
+    """Stream the teacher from disk, layer by layer and expert by expert over many tokens, rather than hold it in
+    memory: for a checkpoint that is larger than that."""
+    memory: str = "16GiB"
+    """With ``stream``: main memory to use, beside what the program itself takes."""
+    device_memory: str | None = None
+    """With ``stream`` on a GPU: its memory to use; left out, nine tenths of what is free."""
+    pass_tokens: int | None = None
+    """With ``stream``: tokens for which the weights are read once, at most; left out, as many as memory and disk
+    hold."""
+    hardware: str | None = None
+    """With ``stream``: plan for a named machine, such as ``h200-nvme``, instead of measuring this one."""
 
     def __post_init__(self) -> None:
         require(len(self.shards) > 0, "shards", self.shards, "at least one folder")
@@ -88,6 +100,10 @@ class CacheConfig:
         require(self.temperature > 0, "temperature", self.temperature, "a number above 0")
         require(self.batch_tokens >= 1, "batch_tokens", self.batch_tokens, "1 or more")
         require(self.threads is None or self.threads >= 1, "threads", self.threads, "1 or more")
+        tokens = self.pass_tokens
+        require(tokens is None or tokens >= 1, "pass_tokens", tokens, "1 or more")
+        streams = not self.stream or self.teacher_kind in ("auto", "axk1")
+        require(streams, "teacher_kind", self.teacher_kind, "'auto' or 'axk1' with stream")
 
     @property
     def asks_server(self) -> bool:

@@ -16,6 +16,9 @@ from axk1.distill.hidden import HiddenRecords
 from axk1.distill.records import Records, TokenRanks, TopKRecords
 from axk1.distill.sampled import SampledRecords
 from axk1.distill.selection import Selection, select_samples
+from axk1.distill.stream.byte_size import parse_bytes
+from axk1.distill.stream.memory import chunk_rows as chunk_rows_within
+from axk1.distill.stream.plan import StreamPlan
 from axk1.distill.teachers import checkpoint_hash, facts_of
 from axk1.train.precision import choose_device, matmul_rate
 
@@ -40,8 +43,16 @@ class CacheMaterial:
         self._check_sizes(vocab_size)
         self.inputs = {"teacher": checkpoint_hash(config.teacher), "tokenizer": tokenizer}
         self.inputs |= {f"shards[{i}]": opened.manifest.content_hash for i, opened in enumerate(self.shards)}
+        records = self._records(vocab_size)
+        if config.stream:
+            if self.facts.kind != "axk1":
+                raise ConfigError(
+                    f"stream needs an architecture that our own code knows, and {self.facts.text} is none",
+                    repair="leave stream out",
+                )
+            chunk_rows = chunk_rows_within(records, parse_bytes(config.memory, "memory"), chunk_rows)
         self.plan = CachePlan(
-            self._records(vocab_size),
+            records,
             self.inputs["teacher"],
             tokenizer,
             config.temperature,
@@ -50,8 +61,13 @@ class CacheMaterial:
             chunk_rows,
         )
 
-    def describe(self, builder: CacheBuilder) -> dict[str, str]:
-        """The plan for people."""
+    def describe(self, builder: CacheBuilder, stream: StreamPlan | None = None) -> dict[str, str]:
+        """The plan for people.
+
+        Args:
+            builder: where the cache is being made.
+            stream: how the teacher is streamed; None where it is in memory or on a server.
+        """
         config, plan, device = self.config, self.plan, choose_device(self.config.device)
         rows = int(plan.rows.sum())
         note = " (goes on where a run was stopped)" if builder.resumable else ""
@@ -67,7 +83,9 @@ class CacheMaterial:
             lines["server"] = f"{config.server.model} at {config.server.base_url}"
         else:
             lines["device"] = device.type if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-            if self.facts.flops_per_token is not None:
+            if stream is not None:
+                lines |= stream.describe()
+            elif self.facts.flops_per_token is not None:
                 seconds = self.facts.flops_per_token * rows / (matmul_rate(torch.float32, device) * UTILISATION)
                 lines["time"] = f"about {duration(seconds)}"
         return {**lines, "output": f"{config.output}{note}"}

@@ -28,7 +28,10 @@ class Teacher(Protocol):
 
 
 class SampleScorer(Protocol):
-    """Whatever turns samples into rows: a model in memory, or a server."""
+    """Whatever turns samples into rows: a model in memory or on disk, or a server."""
+
+    rows_at_once: int
+    """Chunks are given together up to so many rows; 0 has each come alone."""
 
     def score(self, samples: Sequence[np.ndarray], keys: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Yields the number of a sample and its rows, one for each token but the first, in any order."""
@@ -44,6 +47,8 @@ class Scorer:
         batch_tokens: positions that go through the teacher at once.
     """
 
+    rows_at_once = 0
+
     def __init__(self, teacher: Teacher, records: Records, *, temperature: float, batch_tokens: int) -> None:
         self.teacher, self.records = teacher, records
         self.temperature, self.batch_tokens = temperature, batch_tokens
@@ -56,21 +61,30 @@ class Scorer:
         """
         lengths = np.array([len(sample) - 1 for sample in samples])
         for batch, states_RH in states_of_samples(self.teacher, samples, self.batch_tokens):
-            uniform_RS = np.concatenate([_uniform(keys[number], lengths[number], self._draws) for number in batch])
+            uniform_RS = uniform_of_samples(self.records, keys[batch], lengths[batch].tolist())
             rows = rows_of_states(
                 self.records, states_RH, self.teacher.weight_VH, torch.from_numpy(uniform_RS), self.temperature
             )
-            ends = np.cumsum(lengths[batch])
-            for number, end in zip(batch.tolist(), ends.tolist(), strict=True):
-                piece = slice(end - int(lengths[number]), end)
-                yield number, type(rows)(*(getattr(rows, one.name)[piece] for one in fields(rows)))
+            yield from zip(batch.tolist(), split_rows(rows, lengths[batch].tolist()), strict=True)
 
-    @property
-    def _draws(self) -> int:
-        match self.records:
-            case TopKRecords(tail_samples=draws) | SampledRecords(draws=draws):
-                return draws
-        return 0
+
+def uniform_of_samples(records: Records, keys: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """Numbers above 0, up to 1, that decide which tokens are drawn at the rows of some samples [R, S].
+
+    They depend on a sample's key alone.
+    """
+    draws = 0
+    match records:
+        case TopKRecords(tail_samples=draws) | SampledRecords(draws=draws):
+            pass
+    return np.concatenate([_uniform(key, rows, draws) for key, rows in zip(keys, lengths, strict=True)])
+
+
+def split_rows(rows: Any, lengths: Sequence[int]) -> list[Any]:
+    """Rows of several samples, one after the other, as those of each."""
+    ends = np.cumsum(lengths)[:-1]
+    columns = [np.split(getattr(rows, one.name), ends) for one in fields(rows)]
+    return [type(rows)(*each) for each in zip(*columns, strict=True)]
 
 
 def states_of_samples(

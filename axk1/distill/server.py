@@ -34,6 +34,8 @@ class ServerScorer:
         records: the format of the records; without draws, which a server cannot make.
     """
 
+    rows_at_once = 0
+
     def __init__(self, source: ServerSource, records: TopKRecords) -> None:
         self.source, self.records = source, records
         self._session = requests.Session()

@@ -72,6 +72,8 @@ class EngineConfig:
     weights: Literal["auto", "bf16", "int8", "int4"] = "auto"
     """Number format of the matrices on a CPU, rounded when the model is opened: fewer bits make writing faster and
     cost some accuracy; auto leaves them as they are stored."""
+    enforce_eager: bool = False
+    """Run every pass through PyTorch's own operations instead of the compiled kernel, to compare the two."""
     speculative_config: SpeculativeConfig = SpeculativeConfig()
     """Speculative decoding."""
 

@@ -62,7 +62,7 @@ class ModelDrafter:
 
     def __init__(self, model: Transformer, config: EngineConfig, num_blocks: int, vocab_size: int) -> None:
         """Args: model: the draft model; config: limits; num_blocks: of its cache; vocab_size: of the tokenizer."""
-        self._runner = ModelRunner(model, num_blocks, config.block_size, vocab_size)
+        self._runner = ModelRunner(model, num_blocks, config.block_size, vocab_size, enforce_eager=config.enforce_eager)
         self._blocks = BlockManager(num_blocks, config.block_size, enable_prefix_caching=config.enable_prefix_caching)
         self._context, self._most_tokens = model.config.max_position_embeddings, config.max_num_batched_tokens
         self._shadows: dict[Sequence, _Shadow] = {}

@@ -72,7 +72,12 @@ class LLMEngine:
         self.scheduler = Scheduler(config, self.blocks)
         extra_layers = config.speculative_config.extra_layers
         self._runner = ModelRunner(
-            model, num_blocks, config.block_size, tokenizer.vocab_size, extra_layers=extra_layers
+            model,
+            num_blocks,
+            config.block_size,
+            tokenizer.vocab_size,
+            extra_layers=extra_layers,
+            enforce_eager=config.enforce_eager,
         )
         self.grammars = Grammars(tokenizer)
         self.speculator = self._speculator(draft)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from axk1.engine.kernel.decoder import Decoder
 from axk1.engine.paged_cache import PagedCache, order
-from axk1.engine.quantised.decoder import MOST_TOKENS, Decoder
 from axk1.engine.sampler import logprobs, sample
 from axk1.engine.scheduler import Scheduled
 from axk1.engine.sequence import Sequence
@@ -47,14 +47,27 @@ class ModelRunner:
     """
 
     def __init__(
-        self, model: Transformer, num_blocks: int, block_size: int, vocab_size: int, *, extra_layers: int = 0
+        self,
+        model: Transformer,
+        num_blocks: int,
+        block_size: int,
+        vocab_size: int,
+        *,
+        extra_layers: int = 0,
+        enforce_eager: bool = False,
     ) -> None:
-        """Args: num_blocks, block_size, extra_layers: size of the cache; vocab_size: entries of the tokenizer."""
+        """
+        Args:
+            model: the network.
+            num_blocks, block_size, extra_layers: size of the cache.
+            vocab_size: entries of the tokenizer.
+            enforce_eager: leave the kernel out.
+        """
         self._model, self._vocab_size = model.eval(), vocab_size
         self._device = model.norm.weight.device
         num_layers = model.config.num_hidden_layers + extra_layers
         self.cache = PagedCache(model.config, num_blocks, block_size, model.norm.weight, num_layers=num_layers)
-        self._decoder = Decoder(model, self.cache) if Decoder.fits(model) else None
+        self._decoder = Decoder(model, self.cache) if not enforce_eager and Decoder.fits(model) else None
         self.observe: Callable[[list[Scheduled], Tensor, list[Verified]], None] | None = None
 
     @torch.inference_mode()
@@ -81,7 +94,7 @@ class ModelRunner:
         """Chooses a token at every place and keeps those of each part up to the first that was drafted otherwise."""
         if not places:
             return []
-        logits_BV = self._model.lm_head(states_TH[[place.row for place in places]])
+        logits_BV = self._logits(states_TH[[place.row for place in places]])
         sequences = [place.sequence for place in places]
         tokens = sample(logits_BV, sequences, self._vocab_size, [place.ahead for place in places])
         verified, kept, start = [], [], 0
@@ -110,7 +123,7 @@ class ModelRunner:
         return done, states[0] if len(states) == 1 else torch.cat(states)
 
     def _decodes(self, part: Scheduled) -> bool:
-        return self._decoder is not None and part.num_tokens <= MOST_TOKENS
+        return self._decoder is not None and self._decoder.takes(part)
 
     def _through_modules(self, scheduled: list[Scheduled]) -> Tensor:
         tokens: list[int] = []
@@ -124,6 +137,10 @@ class ModelRunner:
         positions_1T = torch.tensor([positions], device=self._device)
         return self._model.hidden(tokens_1T, positions_1T, cache=self.cache).states_BTH[0]
 
+    def _logits(self, states_TH: Tensor) -> Tensor:
+        """[T, V]. One way for all, so that neighbours do not change a row."""
+        return self._model.lm_head(states_TH) if self._decoder is None else self._decoder.logits(states_TH)
+
     def _score_prompt(self, part: Scheduled, states_TH: Tensor) -> None:
         """Pools the states that are asked for, and appends the log-probabilities of the prompt tokens that follow the
         chunk's, but for those known already."""
@@ -136,7 +153,7 @@ class ModelRunner:
         stop = min(first + part.num_tokens, sequence.num_prompt_tokens - 1)
         for place in range(start, stop, _LOGIT_ROWS):
             end = min(place + _LOGIT_ROWS, stop)
-            logits = self._model.lm_head(states_TH[place - first : end - first])
+            logits = self._logits(states_TH[place - first : end - first])
             tokens = sequence.token_ids[place + 1 : end + 1]
             sequence.prompt_logprobs += logprobs(logits, tokens, sequence.params.prompt_logprobs)
 

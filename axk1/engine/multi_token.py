@@ -93,5 +93,5 @@ class MultiTokenDrafter:
 
     def _second(self, states_TH: Tensor, next_ids: list[int], positions: list[int]) -> Tensor:
         ids_1T, positions_1T = (torch.tensor([each], device=states_TH.device) for each in (next_ids, positions))
-        hidden = Hidden(states_TH.unsqueeze(0), [])
+        hidden = Hidden(states_TH.unsqueeze(0).to(self._model.norm.weight.dtype), [])
         return self._model.predict_second(hidden, ids_1T, positions_1T, cache=self._cache)[0]

@@ -42,8 +42,12 @@ def sample(
             _adjust(logits_V, sequence, supposed)
     if guided:
         restrict(logits_BV, [sequence.guide for sequence in sequences])
-    tokens = logits_BV.argmax(dim=-1).tolist()
     drawing = [row for row, sequence in enumerate(sequences) if sequence.params.temperature > 0]
+    if len(drawing) == len(sequences):  # a copy of the logits takes as long as the draw
+        return _draw(
+            logits_BV, sequences, [s.num_output_tokens + len(a) for s, a in zip(sequences, ahead, strict=True)]
+        )
+    tokens = logits_BV.argmax(dim=-1).tolist()
     if drawing:
         places = [sequences[row].num_output_tokens + len(ahead[row]) for row in drawing]
         drawn = _draw(logits_BV[drawing], [sequences[row] for row in drawing], places)
@@ -86,7 +90,7 @@ def _draw(logits_BV: Tensor, sequences: list[Sequence], places: list[int]) -> li
     """
     temperatures_B1 = logits_BV.new_tensor([[s.params.temperature] for s in sequences])
     # The largest logit becomes 0 before the division, so that tiny temperatures do not overflow.
-    probabilities_BV = ((logits_BV - logits_BV.amax(1, keepdim=True)) / temperatures_B1).softmax(dim=-1)
+    probabilities_BV = (logits_BV - logits_BV.amax(1, keepdim=True)).div_(temperatures_B1).softmax(dim=-1)
     filtered = [row for row, sequence in enumerate(sequences) if sequence.params.filters]
     if filtered:
         probabilities_BV[filtered] = _filter(probabilities_BV[filtered], [sequences[row] for row in filtered])

@@ -101,7 +101,9 @@ def _turn_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     plain, turned = x.split((x.shape[-1] - 2 * cos.shape[-1], 2 * cos.shape[-1]), dim=-1)
     wide = turned.to(torch.promote_types(x.dtype, torch.float32)).unflatten(-1, (-1, 2))
     if any(step % 2 for step in (*wide.stride()[:-1], wide.storage_offset())):
-        wide = wide.contiguous()  # pairs that begin at odd places cannot be viewed as complex numbers
+        wide = wide.clone(
+            memory_format=torch.contiguous_format
+        )  # pairs that begin at odd places cannot be viewed as complex numbers
     turned = torch.view_as_real(torch.view_as_complex(wide) * torch.complex(cos, sin)).flatten(-2)
     return torch.cat((plain, turned.to(x.dtype)), dim=-1)
 

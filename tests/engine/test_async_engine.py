@@ -85,7 +85,7 @@ def test_a_full_queue_refuses_and_bad_requests_never_enter(model, tokenizer):
 
 
 def test_a_pass_that_fails_ends_all_streams_and_refuses_new_ones(model, tokenizer):
-    llm = LLM(model, tokenizer)
+    llm = LLM(model, tokenizer, enforce_eager=True)
     model.norm.weight = None  # no pass can go through
 
     async def work(engine):

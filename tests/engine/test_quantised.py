@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from axk1.core.errors import CheckpointError, ConfigError
+from axk1.engine.kernel.compiler import kernel
+from axk1.engine.kernel.packing import KINDS
 from axk1.engine.llm import LLM
 from axk1.engine.quantised.applying import quantise, quantised_kind, weight_bytes
-from axk1.engine.quantised.compiler import kernel
 from axk1.engine.quantised.folder import open_model, save_quantised
-from axk1.engine.quantised.packing import KINDS
 from axk1.engine.sampling_params import SamplingParams
 from axk1.model.config import ModelConfig
 from axk1.model.transformer import Transformer

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from axk1.engine.quantised.compiler import kernel
+from axk1.engine.kernel.compiler import kernel
+from axk1.engine.kernel.packing import KINDS, pack, product, round_activations, unpack
 from axk1.engine.quantised.modules import PackedWeight, QuantizedEmbedding, QuantizedExperts, QuantizedLinear
-from axk1.engine.quantised.packing import KINDS, pack, product, round_activations, unpack
 
 ERROR = {"bf16": 0.003, "int8": 0.008, "int4": 0.12}
 """Largest relative error of normal weights."""
@@ -118,7 +118,7 @@ def test_a_machine_without_a_compiler_runs_in_plain_torch_and_says_so(tmp_path):
     script = """
 import torch
 from axk1.engine.quantised.modules import PackedWeight, QuantizedLinear
-from axk1.engine.quantised.packing import pack, product
+from axk1.engine.kernel.packing import pack, product
 packed, x = pack(torch.randn(20, 40), "int4"), torch.randn(3, 40)
 assert QuantizedLinear(PackedWeight(packed))(x).equal(product(x, packed))
 """
@@ -130,7 +130,7 @@ assert QuantizedLinear(PackedWeight(packed))(x).equal(product(x, packed))
 
 @needs_kernel
 def test_two_processes_build_the_kernel_once(tmp_path):
-    script = "from axk1.engine.quantised.compiler import kernel; assert kernel() is not None"
+    script = "from axk1.engine.kernel.compiler import kernel; assert kernel() is not None"
     environment = {"PYTHONPATH": ":".join(sys.path), "AXK1_CACHE": str(tmp_path), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", script]
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -154,9 +154,9 @@ def test_older_processors_get_the_same_products(tmp_path, instructions):
     compiler.chmod(0o755)
     script = """
 import torch
-from axk1.engine.quantised.compiler import kernel
+from axk1.engine.kernel.compiler import kernel
 from axk1.engine.quantised.modules import PackedWeight, QuantizedLinear
-from axk1.engine.quantised.packing import KINDS, pack, product
+from axk1.engine.kernel.packing import KINDS, pack, product
 assert kernel() is not None
 torch.manual_seed(0)
 for kind in KINDS:

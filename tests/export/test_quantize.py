@@ -17,6 +17,7 @@ from axk1.engine.llm import LLM
 from axk1.engine.quantised.applying import quantise
 from axk1.model.checkpoint import load_model, save_model
 from axk1.model.config import ModelConfig
+from axk1.model.tensor_files import TensorFiles
 from axk1.model.transformer import Transformer
 from axk1.tokenizer.training import learn
 
@@ -67,6 +68,18 @@ def test_the_folder_writes_what_the_rounded_network_writes(trained, tmp_path, we
     prompts = ["제3조", "The committee"]
     texts = [each.generate(prompts, max_tokens=30) for each in (opened, direct, LLM.load(trained, weights=weights))]
     assert texts[0] == texts[1] == texts[2]
+
+
+def test_fp8_is_a_checkpoint_that_opens_as_any_other(trained, tmp_path):
+    folder = export(trained, tmp_path / "out", "--weights", "fp8")
+    counts = artifact.verify(folder, kind="quantised checkpoint").counts
+    assert abs(counts["perplexity_after"] / counts["perplexity_before"] - 1) < 0.02
+    stored = TensorFiles(folder)
+    assert counts["bytes_after"] == sum(tensor.nbytes for tensor in stored.values()) < counts["bytes_before"] / 1.5
+    assert stored["model.layers.1.mlp.experts.3.up_proj.weight"].dtype == torch.float8_e4m3fn
+    assert LLM.load(folder).generate(["The committee"], max_tokens=5) == LLM.load(trained).generate(
+        ["The committee"], max_tokens=5
+    )
 
 
 def test_int8_nearly_always_takes_the_token_of_the_checkpoint(trained, tmp_path):

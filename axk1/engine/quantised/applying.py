@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from axk1.core.config import require
+from axk1.engine.kernel.packing import WeightKind, pack
 from axk1.engine.quantised.modules import PackedWeight, QuantizedEmbedding, QuantizedExperts, QuantizedLinear
-from axk1.engine.quantised.packing import WeightKind, pack
 from axk1.model.attention import LatentAttention
 from axk1.model.moe import Experts
 from axk1.model.transformer import Transformer

@@ -8,7 +8,7 @@ Only this engine reads such a folder. The plain checkpoint that it was made from
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -16,14 +16,16 @@ from safetensors.torch import load_file, save_file
 
 from axk1.core.artifact import write_text_atomic
 from axk1.core.errors import CheckpointError
+from axk1.engine.kernel.packing import GROUP, KINDS, PANEL, WeightKind
 from axk1.engine.quantised.applying import place_in_huge_pages, quantise, quantised_kind, with_weights
-from axk1.engine.quantised.packing import GROUP, KINDS, PANEL, WeightKind
-from axk1.model.checkpoint import WEIGHTS, load_model
+from axk1.model.block_scales import KEY
+from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.model.rope import RotaryEmbedding
+from axk1.model.tensor_files import WEIGHTS
 from axk1.model.transformer import Transformer
 
-KEY, METHOD = "quantization_config", "axk1"
+METHOD = "axk1"
 _AGAIN = "write it again: axk1 export quantize CHECKPOINT --output FOLDER"
 
 
@@ -46,15 +48,28 @@ def open_model(
         ConfigError: the folder is quantised to another format than asked for.
     """
     config = ModelConfig.load(path)
-    stored = config.extra.get(KEY)
-    if not isinstance(stored, dict) or stored.get("quant_method") != METHOD:
+    if not is_quantised(config):
         return with_weights(load_model(path, dtype=dtype, device=device), weights)
-    return with_weights(_load(Path(path), config, stored), weights)
+    return with_weights(_load(Path(path), config), weights)
 
 
 def is_quantised(config: ModelConfig) -> bool:
     """Whether a folder with this config holds packed weights of ours."""
-    return (config.extra.get(KEY) or {}).get("quant_method") == METHOD
+    stored = config.extra.get(KEY)
+    return isinstance(stored, dict) and stored.get("quant_method") == METHOD
+
+
+def packed_kind(path: Path, config: ModelConfig) -> WeightKind:
+    """The number format of a quantised folder's matrices by its config.
+
+    Raises:
+        CheckpointError: it was packed in a format or layout that this version does not know.
+    """
+    stored = config.extra[KEY]
+    kind, form = stored.get("weights"), (stored.get("group_size"), stored.get("panel"))
+    if kind not in KINDS or form != (GROUP, PANEL):
+        raise CheckpointError(f"{KEY} of {str(path)!r} is {stored}, which this version cannot read", repair=_AGAIN)
+    return kind
 
 
 def save_quantised(model: Transformer, folder: str | Path) -> None:
@@ -70,10 +85,8 @@ def save_quantised(model: Transformer, folder: str | Path) -> None:
     write_text_atomic(Path(folder) / "config.json", json.dumps(values, ensure_ascii=False, indent=2) + "\n")
 
 
-def _load(path: Path, config: ModelConfig, stored: dict[str, Any]) -> Transformer:
-    kind, form = stored.get("weights"), (stored.get("group_size"), stored.get("panel"))
-    if kind not in KINDS or form != (GROUP, PANEL):
-        raise CheckpointError(f"{KEY} of {str(path)!r} is {stored}, which this version cannot read", repair=_AGAIN)
+def _load(path: Path, config: ModelConfig) -> Transformer:
+    kind = packed_kind(path, config)
     with torch.device("meta"):
         model = quantise(Transformer(config), kind)
     try:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from axk1.engine.quantised.compiler import kernel
-from axk1.engine.quantised.packing import PackedMatrix, WeightKind, product, unpack
-from axk1.engine.quantised.structures import Matrix
+from axk1.engine.kernel.compiler import kernel
+from axk1.engine.kernel.packing import PackedMatrix, WeightKind, product, unpack
+from axk1.engine.kernel.structures import Matrix
 
 
 class PackedWeight(nn.Module):
@@ -83,6 +83,10 @@ class QuantizedEmbedding(nn.Module):
     def weight(self) -> Tensor:
         """The embeddings in float32 [vocabulary, hidden], made anew at every call."""
         return unpack(self.packed.packed)[0]
+
+    def structure(self) -> Matrix:
+        """What the kernel takes; it points into the weight."""
+        return self.packed.structure()
 
     def forward(self, ids: Tensor) -> Tensor:
         _, vocabulary, hidden = self.packed.shape

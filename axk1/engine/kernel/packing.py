@@ -9,6 +9,7 @@ plain products do it too, so both give the same numbers.
 Shapes: B banks, P panels of 16 rows, G groups of columns, M rows of activations.
 """
 
+import functools
 from typing import Literal, NamedTuple
 
 import torch
@@ -49,6 +50,13 @@ def pack(weight: Tensor, kind: WeightKind) -> PackedMatrix:
     parts = [_pack_some(some.float(), kind) for some in bank.split(rows)]
     data, scales = (torch.cat(each) for each in zip(*parts, strict=True))
     return PackedMatrix(kind, (bank.shape[0], bank.shape[1], bank.shape[2]), data, scales)
+
+
+@functools.cache
+def packed_shapes(shape: tuple[int, int], kind: WeightKind) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of ``data`` and ``scales`` of a matrix [out, in] once it is packed, without the banks."""
+    packed = pack(torch.empty(shape, device="meta"), kind)
+    return tuple(packed.data.shape[1:]), tuple(packed.scales.shape[1:])
 
 
 def unpack(matrix: PackedMatrix) -> Tensor:

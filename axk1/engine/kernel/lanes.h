@@ -13,7 +13,8 @@ typedef uint32_t U16 __attribute__((vector_size(64)));
 typedef uint16_t H16 __attribute__((vector_size(32)));
 typedef uint8_t B64 __attribute__((vector_size(64)));
 
-#define AXK1_INLINE static inline __attribute__((always_inline))
+#define AXK1_INLINE_MEMBER inline __attribute__((always_inline))
+#define AXK1_INLINE static AXK1_INLINE_MEMBER
 
 template <class V>
 AXK1_INLINE V load(const void* from) {
@@ -31,6 +32,41 @@ AXK1_INLINE F16 floats(I16 x) { return __builtin_convertvector(x, F16); }
 AXK1_INLINE F16 from_bf16(const uint16_t* from) {
     return (F16)(__builtin_convertvector(load<H16>(from), U16) << 16);
 }
+
+AXK1_INLINE F16 load_some(const float* from, int64_t count) {
+    if (count >= 16) return load<F16>(from);
+    F16 value = {};
+    if (count > 0) memcpy(&value, from, 4 * count);
+    return value;
+}
+
+AXK1_INLINE F16 load_some(const uint16_t* from, int64_t count) {
+    if (count >= 16) return from_bf16(from);
+    uint16_t some[16] = {};
+    if (count > 0) memcpy(some, from, 2 * count);
+    return from_bf16(some);
+}
+
+AXK1_INLINE void store_some(float* to, F16 value, int64_t count) { memcpy(to, &value, 4 * (count < 16 ? count : 16)); }
+
+// Rounds to the nearest bfloat16, ties to even.
+AXK1_INLINE void store_some(uint16_t* to, F16 value, int64_t count) {
+    const U16 bits = (U16)value;
+    const H16 narrow = __builtin_convertvector((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, H16);
+    memcpy(to, &narrow, 2 * (count < 16 ? count : 16));
+}
+
+// Numbers of a network, in its own format.
+struct Vector {
+    const void* data;  // may be null
+    int64_t narrow;    // bfloat16 instead of float32
+
+    explicit operator bool() const { return data; }
+    AXK1_INLINE_MEMBER F16 some(int64_t from, int64_t count) const {
+        return narrow ? load_some((const uint16_t*)data + from, count) : load_some((const float*)data + from, count);
+    }
+    float operator[](int64_t i) const { return some(i, 1)[0]; }
+};
 
 AXK1_INLINE F16 larger(F16 a, F16 b) { return a > b ? a : b; }
 

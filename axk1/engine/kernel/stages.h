@@ -9,7 +9,7 @@
 
 constexpr int64_t BATCH = 64;  // rows whose results lie on the stack at once
 
-static void normalise(const float* x, const float* weight, float eps, int64_t width, float* out) {
+static void normalise(const float* x, const Vector& weight, float eps, int64_t width, float* out) {
     F16 squares = {};
     for (int64_t i = 0; i < width; i += 16) {
         const F16 v = load_some(x + i, width - i);
@@ -17,7 +17,7 @@ static void normalise(const float* x, const float* weight, float eps, int64_t wi
     }
     const float inverse = 1.0f / sqrtf(sum(squares) / width + eps);
     for (int64_t i = 0; i < width; i += 16) {
-        const F16 v = load_some(x + i, width - i) * inverse * load_some(weight + i, width - i);
+        const F16 v = load_some(x + i, width - i) * inverse * weight.some(i, width - i);
         store_some(out + i, v, width - i);
     }
 }
@@ -196,23 +196,23 @@ struct Attention {
 
 // What one thread needs for a part: where its entries lie, and the scores of up to HEADS_AT_ONCE heads.
 struct PartRoom {
-    const float** entries;
+    const void** entries;
     float* scores;
 
     static int64_t size(int64_t part) { return (part + 16) * (8 + 4 * HEADS_AT_ONCE); }
     static PartRoom in(char* memory, int64_t part) {
-        return {(const float**)memory, (float*)(memory + 8 * (part + 16))};
+        return {(const void**)memory, (float*)(memory + 8 * (part + 16))};
     }
 };
 
 // scores [HEADS, stride] = keys times queries, 16 entries at a time.
-template <int HEADS>
-static void score_part(const Attention& a, const float* const* entries, int64_t count, const float* query,
+template <class E, int HEADS>
+static void score_part(const Attention& a, const E* const* entries, int64_t count, const float* query,
                        int64_t query_step, float* scores, int64_t stride) {
     for (int64_t s = 0; s < count; s += 16) {
         F16 totals[HEADS][16];
         for (int64_t e = 0; e < 16; e++) {
-            const float* key = entries[s + e];  // those behind the end repeat the last one
+            const E* key = entries[s + e];  // those behind the end repeat the last one
             F16 total[HEADS] = {};
             for (int64_t i = 0; i < a.key; i += 16) {
                 const F16 k = load_some(key + i, a.key - i);
@@ -225,8 +225,8 @@ static void score_part(const Attention& a, const float* const* entries, int64_t 
 }
 
 // partial [HEADS, value] = values weighted by scores, from value `from` on, WIDTH vectors at a time.
-template <int HEADS, int WIDTH>
-static int64_t mix_part(const Attention& a, const float* const* values, int64_t count, const float* scores,
+template <class E, int HEADS, int WIDTH>
+static int64_t mix_part(const Attention& a, const E* const* values, int64_t count, const float* scores,
                         int64_t stride, int64_t from, float* partial, int64_t partial_step) {
     for (; from + 16 * WIDTH <= a.value || (WIDTH == 1 && from < a.value); from += 16 * WIDTH) {
         F16 mixed[HEADS][WIDTH] = {};
@@ -243,16 +243,17 @@ static int64_t mix_part(const Attention& a, const float* const* values, int64_t 
 }
 
 // Scores and weighted values of HEADS query heads that share a cache head, over entries [from, to).
-template <int HEADS>
-static void attend_part(const Attention& a, const Network& net, const float* cache, const int64_t* table,
+template <class E, int HEADS>
+static void attend_part(const Attention& a, const Network& net, const E* cache, const int64_t* table,
                         const float* query, int64_t query_step, int64_t cache_head, int64_t from, int64_t to,
                         const PartRoom& room, float* partial, int64_t partial_step) {
     const int64_t count = to - from, stride = (count + 15) / 16 * 16;
+    const E** entries = (const E**)room.entries;
     for (int64_t s = 0, at = from; s < count; at++, s++)
-        room.entries[s] = cache + cache_head * a.key_step +
-                          (table[at / net.block_size] * net.block_size + at % net.block_size) * net.cache_width;
-    for (int64_t s = count; s < stride; s++) room.entries[s] = room.entries[count - 1];
-    score_part<HEADS>(a, room.entries, count, query, query_step, room.scores, stride);
+        entries[s] = cache + cache_head * a.key_step +
+                     (table[at / net.block_size] * net.block_size + at % net.block_size) * net.cache_width;
+    for (int64_t s = count; s < stride; s++) entries[s] = entries[count - 1];
+    score_part<E, HEADS>(a, entries, count, query, query_step, room.scores, stride);
     for (int h = 0; h < HEADS; h++) {
         float *row = room.scores + h * stride, most = row[0];
         for (int64_t s = 1; s < count; s++) most = std::max(most, row[s]);
@@ -269,8 +270,8 @@ static void attend_part(const Attention& a, const Network& net, const float* cac
     // a value lies `value_step - key_step` further for each head than its key
     Attention shifted = a;
     shifted.value_at += cache_head * (a.value_step - a.key_step);
-    const int64_t done = mix_part<HEADS, 4>(shifted, room.entries, count, room.scores, stride, 0, partial, partial_step);
-    mix_part<HEADS, 1>(shifted, room.entries, count, room.scores, stride, done, partial, partial_step);
+    const int64_t done = mix_part<E, HEADS, 4>(shifted, entries, count, room.scores, stride, 0, partial, partial_step);
+    mix_part<E, HEADS, 1>(shifted, entries, count, room.scores, stride, done, partial, partial_step);
 }
 
 // Puts the parts of one head's attention together.
@@ -289,26 +290,30 @@ static void merge_parts(const Attention& a, const float* partial, int64_t parts,
     }
 }
 
-// All rows' attention: out [rows, heads, value].
-static void attend(Worker& worker, const Attention& a, const Network& net, const Pass& pass, const float* cache,
-                   const float* query, int64_t query_step, const PartRoom& room, float* partial, float* out) {
+// All rows' attention over entries of type E: out [rows, heads, value]. No context has more than `splits` parts.
+template <class E>
+static void attend(Worker& worker, const Attention& a, const Network& net, const Pass& pass, const E* cache,
+                   const float* query, int64_t query_step, const PartRoom& room, int64_t splits, float* partial, float* out) {
     const int64_t at_once = std::min(HEADS_AT_ONCE, a.shared), cut = (a.shared + at_once - 1) / at_once;
-    const int64_t each = a.heads / a.shared * cut * SPLITS;
+    const int64_t each = a.heads / a.shared * cut * splits;
     worker.in_turns(pass.rows * each, [&](int64_t i) {
         const int64_t row = i / each, context = pass.positions[row] + 1, length = Attention::part(context);
         // parts outermost, so that threads read different entries
-        const int64_t split = i % each / (each / SPLITS), item = i % (each / SPLITS), kv = item / cut;
+        const int64_t split = i % each / (each / splits), item = i % (each / splits), kv = item / cut;
         const int64_t from = split * length, to = std::min(context, from + length);
         if (from >= to) return;
         const int64_t head = kv * a.shared + item % cut * at_once, width = a.partial_width();
         const int64_t heads = std::min(at_once, (kv + 1) * a.shared - head);
-        const auto some = heads == 1 ? attend_part<1> : heads == 2 ? attend_part<2> : heads == 3 ? attend_part<3> : attend_part<4>;
+        const auto some = heads == 1   ? attend_part<E, 1>
+                          : heads == 2 ? attend_part<E, 2>
+                          : heads == 3 ? attend_part<E, 3>
+                                       : attend_part<E, 4>;
         some(a, net, cache, pass.tables + pass.table_start[row], query + (row * a.heads + head) * query_step,
-             query_step, kv, from, to, room, partial + ((row * a.heads + head) * SPLITS + split) * width,
-             SPLITS * width);
+             query_step, kv, from, to, room, partial + ((row * a.heads + head) * splits + split) * width,
+             splits * width);
     });
     worker.each(pass.rows * a.heads, [&](int64_t i) {
         const int64_t context = pass.positions[i / a.heads] + 1, length = Attention::part(context);
-        merge_parts(a, partial + i * SPLITS * a.partial_width(), (context + length - 1) / length, out + i * a.value);
+        merge_parts(a, partial + i * splits * a.partial_width(), (context + length - 1) / length, out + i * a.value);
     });
 }

@@ -1,6 +1,6 @@
 """The compiled kernel: built for this CPU at first use, kept in the user's cache folder, used through ctypes.
 
-Where there is no C++ compiler, the products run in plain torch and a sentence says so once.
+Where there is no C++ compiler, the network runs in plain torch and a sentence says so once.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pathlib import Path
 import torch  # noqa: F401 - its OpenMP library must be there first, so that the kernel uses the same threads
 from filelock import FileLock
 
-from axk1.engine.quantised.structures import Int, Long, Matrix, Network, Pass, Pointer
+from axk1.engine.kernel.structures import Int, Long, Matrix, Network, Pass, Pointer
 
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno", "-w")
 _SOURCES = ("kernels.cpp", "lanes.h", "network.h", "products.h", "stages.h", "team.h")
@@ -31,13 +31,13 @@ def kernel() -> ctypes.CDLL | None:
     """The compiled functions; None, after a sentence in the log, where they cannot be had."""
     compiler = shutil.which(os.environ.get("CXX") or "c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
-        _log.warning("no C++ compiler (c++, g++, clang++) is here: quantised weights run in plain torch, which is slow")
+        _log.warning("no C++ compiler (c++, g++, clang++) is here: the network runs in plain torch, which is slow")
         return None
     try:
         return _typed(ctypes.CDLL(str(_built(compiler))))
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or error
-        _log.warning("the kernel of quantised weights cannot be built, so they run in plain torch: %s", said)
+        _log.warning("the kernel cannot be built, so the network runs in plain torch: %s", said)
         return None
 
 
@@ -49,7 +49,7 @@ def cache_folder() -> Path:
 
 def _built(compiler: str) -> Path:
     """The library for this source, compiler and CPU; one process builds it, others wait."""
-    files = importlib.resources.files("axk1.engine.quantised")
+    files = importlib.resources.files("axk1.engine.kernel")
     sources = {name: files.joinpath(name).read_bytes() for name in _SOURCES}
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
     facts = [*FLAGS, platform.machine(), _cpu_features(), version.decode(), *(s.decode() for s in sources.values())]
@@ -65,7 +65,7 @@ def _built(compiler: str) -> Path:
 
 
 def _compile(compiler: str, sources: dict[str, bytes], library: Path) -> None:
-    print("building the kernel of quantised weights for this CPU (once) ...", end=" ", flush=True)
+    print("building the kernel for this CPU (once) ...", end=" ", flush=True)
     start, folder = time.monotonic(), library.with_suffix(".building")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -1,4 +1,4 @@
-// Products with quantised matrices, and a whole pass of the network over a paged cache in one call.
+// Products with few rows, and a whole pass of the network over a paged cache in one call.
 //
 // Compiled at first use (compiler.py). A row's result never depends on the other rows or on the number of threads'
 // order of work, so a text is the same alone and in a batch.
@@ -34,7 +34,7 @@ struct Buffers {
     int32_t* all;
     float *x, *normed, *q, *k, *v, *q_a, *cos, *sin, *partial, *out, *absorbed, *mixed, *y, *router, *weights;
     int32_t* chosen;
-    int64_t longest_part, most_in = 0;
+    int64_t longest_part, splits, most_in = 0;
     Assignments assignments;
 
     Buffers(const Network& net, const Pass& pass, int threads) : net(net), pass(pass) {
@@ -50,7 +50,9 @@ struct Buffers {
         cos = memory.take<float>(T * net.rope / 2), sin = memory.take<float>(T * net.rope / 2);
         longest_part = Attention::part(context);
         part_rooms = memory.take<char>(threads * PartRoom::size(longest_part));
-        partial = memory.take<float>(T * net.heads * SPLITS * (value + 2));
+        splits = (context + longest_part - 1) / longest_part;
+        if (context > SHORTEST) splits = std::max(splits, std::min(SPLITS, (context + SHORTEST - 1) / SHORTEST));
+        partial = memory.take<float>(T * net.heads * splits * (value + 2));
         out = memory.take<float>(T * net.heads * std::max(value, net.value));
         mixed = memory.take<float>(T * net.heads * std::max(value, net.value));
         absorbed = memory.take<float>(T * net.heads * (net.rank + net.rope));
@@ -81,7 +83,7 @@ struct Buffers {
 };
 
 // Norm of x, quantised for the products that follow.
-Rows normalised(Worker& worker, Buffers& b, const float* x, const float* weight, float eps, int64_t width) {
+Rows normalised(Worker& worker, Buffers& b, const float* x, const Vector& weight, float eps, int64_t width) {
     Rows rows = b.rows(b.pass.rows, width);
     worker.each(b.pass.rows, [&](int64_t t) {
         normalise(x + t * width, weight, eps, width, b.normed + t * width);
@@ -99,9 +101,25 @@ void project_out(Worker& worker, Buffers& b, const Layer& layer, int64_t value) 
     multiply(worker, o, 1, rows, b.all, to, true);
 }
 
-float* cache_entry(const Network& net, const Pass& pass, float* cache, int64_t t) {
+// Stores `width` values of row t's cache entry, from value `at` on.
+void keep(const Network& net, const Pass& pass, void* cache, int64_t t, int64_t at, const float* values, int64_t width) {
     const int64_t s = pass.positions[t], block = pass.tables[pass.table_start[t] + s / net.block_size];
-    return cache + (block * net.block_size + s % net.block_size) * net.cache_width;
+    const int64_t place = (block * net.block_size + s % net.block_size) * net.cache_width + at;
+    if (!net.cache_narrow) {
+        memcpy((float*)cache + place, values, 4 * width);
+        return;
+    }
+    for (int64_t i = 0; i < width; i += 16)
+        store_some((uint16_t*)cache + place + i, load_some(values + i, width - i), width - i);
+}
+
+void attend_all(Worker& worker, Buffers& b, const Attention& a, const void* cache, const float* query, int64_t query_step,
+                float* out) {
+    const PartRoom room = b.part_room(worker.id);
+    if (b.net.cache_narrow)
+        attend(worker, a, b.net, b.pass, (const uint16_t*)cache, query, query_step, room, b.splits, b.partial, out);
+    else
+        attend(worker, a, b.net, b.pass, (const float*)cache, query, query_step, room, b.splits, b.partial, out);
 }
 
 void grouped_query(Worker& worker, Buffers& b, const Layer& layer) {
@@ -114,16 +132,15 @@ void grouped_query(Worker& worker, Buffers& b, const Layer& layer) {
     worker.each(b.pass.rows * (N + KV), [&](int64_t i) {
         const int64_t t = i / (N + KV), h = i % (N + KV);
         float* x = h < N ? b.q + (t * N + h) * D : b.k + (t * KV + h - N) * D;
-        const float* norm = h < N ? layer.q_norm : layer.k_norm;
+        const Vector& norm = h < N ? layer.q_norm : layer.k_norm;
         if (norm) normalise(x, norm, net.eps, D, x);
         rotate(x, b.cos + t * D / 2, b.sin + t * D / 2, D, false);
         if (h < N) return;
-        float* entry = cache_entry(net, b.pass, layer.cache, t);
-        memcpy(entry + (h - N) * D, x, 4 * D);
-        memcpy(entry + (KV + h - N) * D, b.v + (t * KV + h - N) * D, 4 * D);
+        keep(net, b.pass, layer.cache, t, (h - N) * D, x, D);
+        keep(net, b.pass, layer.cache, t, (KV + h - N) * D, b.v + (t * KV + h - N) * D, D);
     });
     const Attention a{N, N / KV, D, D, D, KV * D, D, net.scale};
-    attend(worker, a, net, b.pass, layer.cache, b.q, D, b.part_room(worker.id), b.partial, b.out);
+    attend_all(worker, b, a, layer.cache, b.q, D, b.out);
     project_out(worker, b, layer, D);
 }
 
@@ -152,10 +169,10 @@ void latent(Worker& worker, Buffers& b, const Layer& layer) {
     float* to[] = {b.k, layer.q_a.data ? b.q_a : b.q};
     multiply(worker, first, 2, rows, b.all, to, false);
     worker.each(T, [&](int64_t t) {
-        float *entry = cache_entry(net, b.pass, layer.cache, t), *made = b.k + t * (R + D);
-        normalise(made, layer.k_norm, net.latent_eps, R, entry);
+        float* made = b.k + t * (R + D);
+        normalise(made, layer.k_norm, net.latent_eps, R, made);
         rotate(made + R, b.cos + t * D / 2, b.sin + t * D / 2, D, net.interleave);
-        memcpy(entry + R, made + R, 4 * D);
+        keep(net, b.pass, layer.cache, t, 0, made, R + D);
     });
     if (layer.q_a.data) {
         rows = normalised(worker, b, b.q_a, layer.q_norm, net.latent_eps, layer.q_a.out);
@@ -171,8 +188,7 @@ void latent(Worker& worker, Buffers& b, const Layer& layer) {
     });
     multiply_heads(worker, b, layer.k_b, rows, b.absorbed, R + D);
     const Attention a{N, N, R + D, R, 0, 0, 0, net.scale};
-    attend(worker, a, net, b.pass, layer.cache, b.absorbed, R + D, b.part_room(worker.id), b.partial,
-           b.mixed);
+    attend_all(worker, b, a, layer.cache, b.absorbed, R + D, b.mixed);
     rows = b.rows(T * N, R);
     quantise_all(worker, b.mixed, R, R, rows);
     multiply_heads(worker, b, layer.v, rows, b.out, net.value);
@@ -182,10 +198,11 @@ void latent(Worker& worker, Buffers& b, const Layer& layer) {
 void route(Worker& worker, Buffers& b, const Layer& layer) {
     const Network& net = b.net;
     worker.share(b.pass.rows * net.experts, [&](int64_t i) {
-        const float *x = b.normed + i / net.experts * net.hidden, *w = layer.router + i % net.experts * net.hidden;
+        const float* x = b.normed + i / net.experts * net.hidden;
+        const int64_t w = i % net.experts * net.hidden;
         F16 total = {};
         for (int64_t k = 0; k < net.hidden; k += 16)
-            total += load_some(x + k, net.hidden - k) * load_some(w + k, net.hidden - k);
+            total += load_some(x + k, net.hidden - k) * layer.router.some(w + k, net.hidden - k);
         b.router[i] = 1.0f / (1.0f + expf(-sum(total)));
     });
     worker.once([&] {

@@ -1,0 +1,223 @@
+"""``Layers``: one layer after the other over all tokens of a pass, with a part of the layer's weights in memory.
+
+Attention takes the tokens in batches of whole documents, each of which sees only itself. A sparse layer's experts
+take the place of one another: as many as memory holds see all tokens, then the next ones. The modules are those of
+``axk1.model``, filled with what is streamed.
+
+Shapes: R tokens of a batch, H hidden size, K experts per token, M assignments, G experts in memory, I inner width.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from axk1.distill.stream.pieces import BlockPieces, Piece, block_pieces
+from axk1.distill.stream.states import PassStates, StateFile
+from axk1.distill.stream.weights import WeightStream
+from axk1.model.config import ModelConfig
+from axk1.model.experts import routed_experts
+from axk1.model.rope import RotaryEmbedding
+from axk1.model.transformer import Block
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some documents of a pass."""
+
+    documents: slice
+    """Their numbers."""
+    rows: slice
+    """Their rows."""
+    lengths: list[int]
+    """Rows of each."""
+
+
+def batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[Batch]:
+    """Consecutive documents, so many at a time that their tokens stay within ``batch_tokens``, or one."""
+    first, begin, size = 0, 0, 0
+    for number, length in enumerate(lengths.tolist()):
+        if size and size + length > batch_tokens:
+            yield Batch(slice(first, number), slice(begin, begin + size), lengths[first:number].tolist())
+            first, begin, size = number, begin + size, 0
+        size += length
+    if size:
+        yield Batch(slice(first, len(lengths)), slice(begin, begin + size), lengths[first:].tolist())
+
+
+@dataclass
+class Times:
+    """Seconds of each kind of work."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By name."""
+
+    def add(self, name: str, began: float) -> float:
+        """Counts the time since ``began`` as work of this name; the time now."""
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - began
+        return now
+
+
+class Layers:
+    """Applies layers to the states of a pass.
+
+    Args:
+        config: the network.
+        device: where it computes.
+        precision: ``bf16`` has products in bf16, as a model in memory under autocast.
+        batch_tokens: tokens that go through a part of a layer at once.
+        experts_at_once: routed experts in memory.
+    """
+
+    def __init__(
+        self, config: ModelConfig, *, device: torch.device, precision: str, batch_tokens: int, experts_at_once: int
+    ) -> None:
+        self.config, self.device, self._bf16 = config, device, precision == "bf16"
+        self.batch_tokens, self.experts_at_once = batch_tokens, experts_at_once
+        self.dtype = torch.bfloat16 if self._bf16 else torch.float32
+        rope = RotaryEmbedding(config.rope_parameters, config.rotary_dim, config.max_position_embeddings)
+        self._rope = rope.to(device)
+        self._times = Times()
+
+    @torch.no_grad()
+    def apply(self, states: PassStates, layer: int, stream: WeightStream, times: Times) -> Iterator[int]:
+        """Applies layer ``layer``. Yields the tokens that went a part of the way, which for a layer are all once."""
+        self._times = times
+        pieces = block_pieces(self.config, layer)
+        with torch.device("meta"):
+            block = Block(self.config, layer)
+        todo = list(batches(states.lengths, self.batch_tokens))
+        buffer = torch.empty(max(batch.rows.stop - batch.rows.start for batch in todo), self.config.hidden_size)
+        share = 1 / (1 + self.sweeps(pieces))
+        for tokens in self._attention(block, pieces.attention, states, todo, buffer, stream):
+            yield tokens * share
+        block.self_attn = None
+        parts = self._sparse if pieces.experts else self._dense
+        for tokens in parts(block, pieces, states, todo, buffer, stream):
+            yield tokens * share
+        states.commit(layer + 1)
+
+    def sweeps(self, pieces: BlockPieces) -> int:
+        """How often all tokens are read for a feed-forward layer."""
+        return max(1, -(-len(pieces.experts) // self.experts_at_once))
+
+    def _attention(
+        self, block: Block, piece: Piece, states: PassStates, todo: list[Batch], buffer: Tensor, stream: WeightStream
+    ) -> Iterator[int]:
+        block.load_state_dict(stream.take(piece), strict=False, assign=True)
+        for batch in todo:
+            x = self._read(states.before, batch.rows, buffer).unsqueeze(0)
+            began = time.perf_counter()
+            positions = torch.cat([torch.arange(length) for length in batch.lengths]).to(self.device).unsqueeze(0)
+            with self._autocast():
+                added = block.self_attn(block.input_layernorm(x), self._rope(positions), batch.lengths, None)
+            x = x.add_(added)[0]
+            began = self._time("attention", began)
+            # What attention makes goes to the other file: a kill from here on finds the layer's input as it was.
+            states.after.write(batch.rows, x)
+            self._time("states", began)
+            yield len(x)
+
+    def _dense(
+        self, block: Block, pieces: BlockPieces, states: PassStates, todo: list[Batch], buffer: Tensor,
+        stream: WeightStream,
+    ) -> Iterator[int]:  # fmt: skip
+        block.load_state_dict(stream.take(pieces.feed_forward), strict=False, assign=True)
+        for batch in todo:
+            x = self._read(states.after, batch.rows, buffer)
+            began = time.perf_counter()
+            with self._autocast():
+                x = x.add_(block.mlp(block.post_attention_layernorm(x)))
+            began = self._time("experts", began)
+            states.write(batch.rows, x)
+            self._time("states", began)
+            yield len(x)
+
+    def _sparse(
+        self, block: Block, pieces: BlockPieces, states: PassStates, todo: list[Batch], buffer: Tensor,
+        stream: WeightStream,
+    ) -> Iterator[int]:  # fmt: skip
+        block.load_state_dict(_in_modules(stream.take(pieces.feed_forward)), strict=False, assign=True)
+        mlp, step, count = block.mlp, self.experts_at_once, len(pieces.experts)
+        experts = _ExpertGroup(self.config, min(step, count), self.dtype, self.device)
+        routed: list[tuple[Tensor, Tensor]] = []
+        sums = torch.empty_like(buffer)
+        for first in range(0, count, step):
+            experts.fill(stream, pieces.experts[first : first + step], first)
+            last = first + step >= count
+            for number, batch in enumerate(todo):
+                x = self._read(states.after, batch.rows, buffer)
+                began = time.perf_counter()
+                with self._autocast():
+                    h = block.post_attention_layernorm(x)
+                    if first == 0:
+                        _, weights_RK, experts_RK = mlp.gate(h)
+                        routed.append((weights_RK, experts_RK.to(torch.int16)))
+                    out = experts.apply(h, *routed[number])
+                    began = self._time("experts", began)
+                    if first:
+                        out = self._read(states.sums, batch.rows, sums).to(out.dtype).add_(out)
+                        began = time.perf_counter()
+                    if last:
+                        x = x.add_(mlp.post_mlp_layernorm(out + mlp.shared_experts(h)))
+                        began = self._time("experts", began)
+                if last:
+                    states.write(batch.rows, x)
+                else:
+                    states.sums.write(batch.rows, out)
+                self._time("states", began)
+                yield len(x)
+
+    def _read(self, file: StateFile, rows: slice, buffer: Tensor) -> Tensor:
+        began = time.perf_counter()
+        x = file.read(rows, buffer).to(self.device)
+        self._time("states", began)
+        return x
+
+    def _time(self, name: str, began: float) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return self._times.add(name, began)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16)
+
+
+class _ExpertGroup:
+    """As many routed experts as memory holds, stacked; the next ones take their place."""
+
+    def __init__(self, config: ModelConfig, size: int, dtype: torch.dtype, device: torch.device) -> None:
+        inner, hidden = config.moe_intermediate_size, config.hidden_size
+        self._gate_up = torch.empty(size, 2 * inner, hidden, dtype=dtype, device=device)
+        self._down = torch.empty(size, hidden, inner, dtype=dtype, device=device)
+        self._all, self._first, self._size = config.n_routed_experts, 0, 0
+
+    def fill(self, stream: WeightStream, pieces: tuple[Piece, ...], first: int) -> None:
+        """Takes experts ``first`` on."""
+        self._first, self._size = first, len(pieces)
+        for place, piece in enumerate(pieces):
+            gate_up, down = self._gate_up[place], self._down[place]
+            gate, up = gate_up.chunk(2)
+            parts = {"gate_proj": gate, "up_proj": up, "down_proj": down}
+            stream.take_into(piece, {name: parts[name.split(".")[-2]] for name in piece.shapes})
+
+    def apply(self, x_RH: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
+        """The weighted sum of those of each token's experts that are here [R, H]."""
+        if self._size == self._all:
+            return routed_experts(x_RH, weights_RK, experts_RK.long(), self._gate_up, self._down)
+        tokens_M, choice_M = ((experts_RK >= self._first) & (experts_RK < self._first + self._size)).nonzero().unbind(1)
+        experts_M1 = experts_RK[tokens_M, choice_M].long().sub_(self._first).unsqueeze(1)
+        weights_M1 = weights_RK[tokens_M, choice_M].unsqueeze(1)
+        gate_up, down = self._gate_up[: self._size], self._down[: self._size]
+        out_MH = routed_experts(x_RH[tokens_M], weights_M1, experts_M1, gate_up, down)
+        return torch.zeros_like(x_RH).index_add_(0, tokens_M, out_MH.to(x_RH.dtype))
+
+
+def _in_modules(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The norm of a sparse layer's output lies beside the layer in a file, and inside it in the network."""
+    name = "post_mlp_layernorm.weight"
+    return {f"mlp.{name}" if key == name else key: tensor for key, tensor in weights.items()}

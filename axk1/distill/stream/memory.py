@@ -1,0 +1,229 @@
+"""What fits: how many tokens, experts and rows of the output matrix are in memory at once within a budget.
+
+Everything that is allocated for a pass is counted here: the reader's buffer, the weights of one part of a layer, what
+that part makes of a batch of tokens, what is kept of each token of a pass, and the chunk of the cache that is being
+written. Hidden states are not: they lie in files. The interpreter and its libraries come on top.
+
+Shapes: R tokens of a batch, H hidden size, K experts per token, E experts, I inner width, N heads, V vocabulary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from axk1.core.errors import ConfigError
+from axk1.distill.hidden import HiddenRecords
+from axk1.distill.records import Records, TopKRecords
+from axk1.distill.sampled import SampledRecords
+from axk1.distill.stream.byte_size import format_bytes
+from axk1.distill.stream.direct_file import ALIGNMENT
+from axk1.distill.stream.pieces import BlockPieces, Piece, block_pieces, output_pieces
+from axk1.model.config import ModelConfig
+from axk1.train.loss import default_chunk
+
+_MARGIN = 1.15
+"""What is allocated for a batch, over what is counted: the library's own buffers, and holes between allocations."""
+_PACKING = 6
+"""Copies of a chunk's rows while they are coded and written."""
+_READ_ROWS = 64 << 20
+"""Bytes of the output matrix that are one read where all of it is in memory."""
+_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Room:
+    """How a budget of memory is used."""
+
+    ring: int
+    """Bytes of the reader's buffer."""
+    batch_tokens: int
+    """Tokens that go through a part of a layer at once."""
+    experts: int
+    """Routed experts in memory; 0 in a dense network."""
+    matrix_rows: int
+    """Rows of the output matrix that are one piece."""
+    whole_matrix: bool
+    """Whether all its pieces are in memory at once."""
+    pass_tokens: int
+    """Tokens of a pass, at most."""
+    bytes: dict[str, int]
+    """What each use takes, at its largest."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a network and a kind of cache ask for."""
+
+    config: ModelConfig
+    records: Records
+    longest: int
+    """Tokens of the longest sample."""
+    vocabulary: int
+    """Rows of the output matrix that are used."""
+    itemsize: int
+    """Bytes of a number in products."""
+    stored: Callable[[Piece], int]
+    """Bytes of a piece in files."""
+    device_type: str = "cpu"
+
+    def pieces(self) -> list[BlockPieces]:
+        """One block of each sort."""
+        dense, layers = self.config.first_k_dense_replace, self.config.num_hidden_layers
+        sorts = {0, min(dense, layers - 1)} if self.config.is_sparse else {0}
+        return [block_pieces(self.config, layer) for layer in sorted(sorts)]
+
+
+def chunk_rows(records: Records, memory: int, most: int) -> int:
+    """Rows of a chunk of the cache, so that coding it takes an eighth of the memory at most."""
+    return max(64, min(most, memory // 8 // (_PACKING * _row_bytes(records))))
+
+
+def plan_room(
+    demand: Demand, memory: int, device_memory: int | None, *, batch_tokens: int, chunk: int, most_tokens: int
+) -> Room:
+    """Divides a budget.
+
+    Args:
+        demand: what has to fit.
+        memory: bytes of main memory.
+        device_memory: bytes of the device; None where it computes in main memory.
+        batch_tokens: most tokens at once.
+        chunk: rows of a chunk of the cache.
+        most_tokens: tokens of a pass, at most.
+
+    Raises:
+        ConfigError: the budget is too small; names what needs most, and the least budget.
+    """
+    blocks, on_device = demand.pieces(), device_memory is not None
+    groups = [piece for block in blocks for piece in (block.attention, block.feed_forward, *block.experts[:1])]
+    largest = max(groups, key=demand.stored)
+    least_ring = demand.stored(largest) + len(largest.shapes) * 2 * ALIGNMENT
+    packing, token = chunk * _row_bytes(demand.records) * _PACKING, _token_bytes(demand)
+    least = {stage: int(need) for stage, need in _stages(demand, blocks, demand.longest, 1, 64).items()}
+    worst = max(least, key=lambda stage: least[stage])
+    if device_memory is not None and device_memory < least[worst]:
+        raise _too_little("device_memory", device_memory, least[worst], worst, least[worst], demand.longest)
+    fixed = least_ring + packing + (0 if on_device else least[worst])
+    needed = fixed * 8 // 7 + demand.longest * token + 1
+    if memory < needed:
+        part = largest.name if on_device else worst
+        raise _too_little("memory", memory, needed, part, least_ring if on_device else least[worst], demand.longest)
+    tokens = max(min(most_tokens, memory // 8 // token), demand.longest)
+    kept = tokens * token
+    spare = memory - least_ring - packing - kept
+    share = device_memory if device_memory is not None else max(least[worst], spare * 3 // 4)
+    ring = least_ring + (memory // 4 if on_device else spare - share)
+    half = max(share // 2, least[worst])
+    batch = _most(demand.longest, max(demand.longest, batch_tokens), lambda b: _worst(demand, blocks, b, 1) <= half)
+    experts = _most(1, demand.config.n_routed_experts, lambda g: _worst(demand, blocks, batch, g) <= share)
+    vocabulary = demand.vocabulary
+    rows = _most(64, vocabulary, lambda w: _output(demand, batch, w) <= share)
+    whole = rows >= vocabulary or isinstance(demand.records, HiddenRecords)
+    width = demand.config.hidden_size * _FLOAT
+    rows = max(1, min(rows, vocabulary, ring // 2 // width, _READ_ROWS // width if whole else vocabulary))
+    stages = _stages(demand, blocks, batch, experts, vocabulary if whole else rows)
+    used = {"reading ahead": ring, "tokens": kept, "a chunk of the cache": packing}
+    used |= {worst: int(stages[worst]) for worst in [max(stages, key=lambda stage: stages[stage])]}
+    return Room(ring, batch, experts if demand.config.is_sparse else 0, rows, whole, tokens, used)
+
+
+def _most(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """The largest number for which ``fits`` holds; ``low`` where none does."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _too_little(field: str, given: int, needed: int, part: str, size: int, longest: int) -> ConfigError:
+    return ConfigError(
+        f"{field} = {format_bytes(given)} is too little: the largest single part is {part} "
+        f"({format_bytes(size)}, with {longest} tokens); allowed: {needed} bytes or more"
+    )
+
+
+def _worst(demand: Demand, blocks: list[BlockPieces], batch: int, experts: int) -> float:
+    return max(_stages(demand, blocks, batch, experts, 64).values())
+
+
+def _stages(demand: Demand, blocks: list[BlockPieces], batch: int, experts: int, rows: int) -> dict[str, float]:
+    """Bytes that each part of the work needs for its weights and its batch."""
+    found = {}
+    for block in blocks:
+        found[block.attention.name] = demand.itemsize * block.attention.numbers + batch * _attention_bytes(
+            demand.config
+        )
+        weights = block.feed_forward.numbers + experts * (block.experts[0].numbers if block.experts else 0)
+        # An expert that is quantised is made a float before it is put with the others.
+        one = block.experts[0] if block.experts else block.feed_forward
+        decoded = max((_numbers(shape) for shape in one.shapes.values()), default=0)
+        tokens = _sparse_bytes(demand.config) if block.experts else _dense_bytes(demand.config)
+        name = f"{block.feed_forward.name} with {experts} of its experts" if block.experts else block.feed_forward.name
+        found[name] = demand.itemsize * (weights + decoded) + batch * tokens
+    found["the output matrix" if rows >= demand.vocabulary else f"{rows} rows of the output matrix"] = _output(
+        demand, batch, rows
+    )
+    return found
+
+
+def _numbers(shape: tuple[int, ...]) -> int:
+    return shape[0] * (shape[1] if len(shape) > 1 else 1)
+
+
+def _output(demand: Demand, batch: int, rows: int) -> float:
+    hidden = demand.config.hidden_size
+    if isinstance(demand.records, HiddenRecords):
+        return batch * hidden * (3 * _FLOAT + 4)
+    rows = min(rows, demand.vocabulary)
+    chunk = min(default_chunk(rows, demand.device_type), batch)
+    return _FLOAT * (rows * hidden + 4 * batch * hidden + _MARGIN * 5 * chunk * rows)
+
+
+def _attention_bytes(config: ModelConfig) -> float:
+    """What attention allocates for a token."""
+    hidden = 6 * config.hidden_size
+    if config.latent_attention:
+        query, value = config.qk_nope_head_dim + config.qk_rope_head_dim, config.v_head_dim
+        ranks = 2 * (config.q_lora_rank or 0) + 3 * (config.kv_lora_rank + config.qk_rope_head_dim)
+        inner = config.num_attention_heads * (6 * query + config.qk_nope_head_dim + 3 * value) + ranks
+    else:
+        inner = config.rotary_dim * (6 * config.num_attention_heads + 6 * config.kv_heads)
+    return _MARGIN * _FLOAT * (hidden + inner)
+
+
+def _dense_bytes(config: ModelConfig) -> float:
+    return _MARGIN * _FLOAT * (5 * config.hidden_size + 3 * config.intermediate_size)
+
+
+def _sparse_bytes(config: ModelConfig) -> float:
+    assigned = config.num_experts_per_tok * (3 * config.hidden_size + 3 * config.moe_intermediate_size + 8)
+    shared = 3 * config.n_shared_experts * config.moe_intermediate_size
+    return _MARGIN * _FLOAT * (8 * config.hidden_size + assigned + shared + 5 * config.n_routed_experts)
+
+
+def _token_bytes(demand: Demand) -> int:
+    """What is kept of each token of a pass: its id, its experts, and while the matrix comes in blocks, its best."""
+    kept = 16 + 6 * demand.config.num_experts_per_tok * demand.config.is_sparse
+    match demand.records:
+        case TopKRecords(top_k=best, tail_samples=drawn):
+            return kept + 8 * best + 12 * drawn + 16
+        case SampledRecords(draws=drawn):
+            return kept + 12 * drawn + 16
+    return kept
+
+
+def _row_bytes(records: Records) -> int:
+    match records:
+        case TopKRecords(top_k=best, tail_samples=drawn):
+            return 12 * best + 8 * drawn + 12
+        case SampledRecords(draws=drawn):
+            return 16 * drawn + 8
+        case HiddenRecords(hidden_size=size):
+            return size
+    raise TypeError(f"no rows of kind {records.kind!r} are streamed")
+
+
+def matrix_pieces(demand: Demand, room: Room) -> list[Piece]:
+    """The output matrix as it is read."""
+    if isinstance(demand.records, HiddenRecords):
+        return []
+    return output_pieces(demand.config, demand.vocabulary, room.matrix_rows)

@@ -75,6 +75,10 @@ COMMANDS: dict[str, Command] = {
         "The teacher's distribution at every position, written once",
         "axk1.distill.capture", "CacheConfig", "build_cache", recipe="recipes/nano/cache.toml",
     ),
+    "distill import": Command(
+        "A cache that another program wrote (DistillKit, open-instruct) as a knowledge cache",
+        "axk1.distill.importing", "ImportCacheConfig", "import_cache", argument="folder",
+    ),
     "distill verify": Command(
         "Checksums of a knowledge cache, and a sample of it scored again by the teacher",
         "axk1.distill.verifying", "VerifyConfig", "verify_cache", argument="cache",
@@ -83,9 +87,21 @@ COMMANDS: dict[str, Command] = {
         "Conversations of a teacher's own answers, those that a grader verifies",
         "axk1.distill.write", "WriteConfig", "write_answers", recipe="recipes/nano/write.toml",
     ),
+    "distill init": Command(
+        "A student's starting weights, cut from its teacher",
+        "axk1.distill.initialise.init_student", "InitConfig", "init_student", recipe="recipes/nano/init-dense.toml",
+    ),
     "distill train": Command(
         "A student, taught from the cache (or a control without it)",
         "axk1.distill.student", "DistillConfig", "train_student", recipe="recipes/nano/student.toml",
+    ),
+    "distill across": Command(
+        "A student of another tokenizer, taught from the cache by what both say of the same spans of text",
+        "axk1.distill.across.student", "AcrossConfig", "train_across", recipe="recipes/nano/across.toml",
+    ),
+    "distill measure": Command(
+        "How far a student is from its teacher, over whole distributions",
+        "axk1.distill.initialise.measure_student", "MeasureConfig", "measure_student", argument="student",
     ),
     "distill on-policy": Command(
         "A student, taught on its own answers",

@@ -1,6 +1,5 @@
 """The samples of a shards artifact while it is made: gathered as texts arrive, then chosen, ordered and written."""
 
-import hashlib
 from array import array
 from collections import Counter
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from axk1.data.random_order import mix64
+from axk1.data.piece_order import storage_order, text_key
 from axk1.data.shards import KEY_BYTES, LOSS_MASK, SAMPLES, SCHEMA, TOKENS, sample_key
 
 _WRITE = 1 << 16
@@ -67,8 +66,7 @@ class SampleTable:
         """Adds a piece; pieces of one text come one after another, the first with index 0."""
         if index == 0:
             self._origins.append(origin)
-            digest = hashlib.blake2b(f"{seed}:{origin.document}".encode("utf-8", "replace"), digest_size=8).digest()
-            self._text_keys.append(int.from_bytes(digest, "little"))
+            self._text_keys.append(text_key(origin.document, seed))
         self._texts.append(len(self._origins) - 1)
         self._pieces.append(index)
         self._lengths.append(len(piece.ids))
@@ -93,7 +91,7 @@ class SampleTable:
             candidates = candidates[~in_source | (used <= most)]
         if max_tokens is not None:
             candidates = candidates[np.cumsum(lengths[candidates]) <= max_tokens]
-        order = mix64(keys[candidates] ^ mix64(pieces[candidates].astype(np.uint64)))
+        order = storage_order(keys[candidates], pieces[candidates])
         return candidates[np.lexsort((candidates, order))]
 
     def write(self, folder: Path, chosen: np.ndarray) -> dict[str, Any]:

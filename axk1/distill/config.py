@@ -49,16 +49,17 @@ class CacheConfig:
     """The knowledge cache to make; while it is being made, what is done lies beside it in ``<output>.state``."""
     max_tokens: int | None = None
     """Tokens to score, at most; left out, all. A student meets only samples that are cached, as often as it needs."""
-    kind: Literal["topk", "sampled", "hidden"] = "topk"
+    kind: Literal["topk", "topk_text", "sampled", "hidden"] = "topk"
     """What is stored at each position: ``topk``, the most probable tokens and the mass of all others, the tail;
+    ``topk_text``, these and how probable the text's own token is, which students of another tokenizer need;
     ``sampled``, tokens drawn by their probability; ``hidden``, the last state in bf16, from which all follows."""
     top_k: int = 16
-    """Kind ``topk``: tokens stored with their probability at each position, about two bytes each."""
+    """Kinds ``topk``: tokens stored with their probability at each position, about two bytes each."""
     tail_samples: int = 32
-    """Kind ``topk``: tokens drawn from the tail at each position, about a byte each: they stand for it without bias.
+    """Kinds ``topk``: tokens drawn from the tail at each position, about a byte each: they stand for it without bias.
     With 0 a student learns the tail's mass but not its shape, which fails where the teacher is uncertain."""
     steps_per_nat: int = 28
-    """Kind ``topk``: resolution of the log-probabilities; 28 keeps each to 0.02 nat, twice as many cost a bit each."""
+    """Kinds ``topk``: resolution of the log-probabilities; 28 keeps each to 0.02 nat, twice as many cost a bit each."""
     draws: int = 50
     """Kind ``sampled``: tokens drawn at each position; stored are the distinct ones, with their counts."""
     teacher_kind: Literal["auto", "axk1", "transformers", "server"] = "auto"
@@ -104,6 +105,10 @@ class CacheConfig:
         require(tokens is None or tokens >= 1, "pass_tokens", tokens, "1 or more")
         streams = not self.stream or self.teacher_kind in ("auto", "axk1")
         require(streams, "teacher_kind", self.teacher_kind, "'auto' or 'axk1' with stream")
+        tells_text = not (self.stream and self.kind == "topk_text")
+        require(
+            tells_text, "kind", self.kind, "'topk', 'sampled' or 'hidden' with stream, which does not read the text"
+        )
 
     @property
     def asks_server(self) -> bool:

@@ -20,6 +20,7 @@ from axk1.distill.stream.byte_size import parse_bytes
 from axk1.distill.stream.memory import chunk_rows as chunk_rows_within
 from axk1.distill.stream.plan import StreamPlan
 from axk1.distill.teachers import checkpoint_hash, facts_of
+from axk1.distill.text_records import TextTopKRecords
 from axk1.train.precision import choose_device, matmul_rate
 
 UTILISATION = 0.5
@@ -105,7 +106,8 @@ class CacheMaterial:
         ranks = TokenRanks(token_order(self._token_counts(vocab_size)))
         if config.kind == "sampled":
             return SampledRecords(config.draws, vocab_size, ranks)
-        return TopKRecords(config.top_k, config.tail_samples, vocab_size, ranks, config.steps_per_nat)
+        top_k = TextTopKRecords if config.kind == "topk_text" else TopKRecords
+        return top_k(config.top_k, config.tail_samples, vocab_size, ranks, config.steps_per_nat)
 
     def _token_counts(self, vocab_size: int) -> np.ndarray:
         """How often each token comes in the samples [V]."""
@@ -119,7 +121,7 @@ class CacheMaterial:
     def _stored(self) -> str:
         match self.plan.records:
             case TopKRecords(top_k=k, tail_samples=drawn):
-                return f"topk, {k} tokens and {drawn} of the tail"
+                return f"{self.config.kind}, {k} tokens and {drawn} of the tail"
             case SampledRecords(draws=drawn):
                 return f"sampled, {drawn} draws"
             case HiddenRecords(hidden_size=size):

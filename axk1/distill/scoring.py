@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from axk1.core.errors import ConfigError
 from axk1.distill.hidden import HiddenRecords, HiddenStates
 from axk1.distill.records import Distributions, Records, TopKRecords
 from axk1.distill.sampled import Draws, SampledRecords
-from axk1.distill.topk import draws_of_states, top_k_of_states
+from axk1.distill.text_records import TextDistributions, TextTopKRecords
+from axk1.distill.topk import draws_of_states, log_probs_of, top_k_of_states
 
 
 class Teacher(Protocol):
@@ -62,8 +64,9 @@ class Scorer:
         lengths = np.array([len(sample) - 1 for sample in samples])
         for batch, states_RH in states_of_samples(self.teacher, samples, self.batch_tokens):
             uniform_RS = uniform_of_samples(self.records, keys[batch], lengths[batch].tolist())
+            text_R = torch.from_numpy(np.concatenate([samples[number][1:] for number in batch]).astype(np.int64))
             rows = rows_of_states(
-                self.records, states_RH, self.teacher.weight_VH, torch.from_numpy(uniform_RS), self.temperature
+                self.records, states_RH, self.teacher.weight_VH, torch.from_numpy(uniform_RS), self.temperature, text_R
             )
             yield from zip(batch.tolist(), split_rows(rows, lengths[batch].tolist()), strict=True)
 
@@ -106,9 +109,13 @@ def states_of_samples(
 
 
 def rows_of_states(
-    records: Records, states_RH: Tensor, weight_VH: Tensor | None, uniform_RS: Tensor, temperature: float
-) -> Any:
-    """The rows of a kind from the teacher's states. Of the kinds, ``hidden`` takes no draws and no temperature."""
+    records: Records, states_RH: Tensor, weight_VH: Tensor | None, uniform_RS: Tensor, temperature: float,
+    text_R: Tensor | None = None,
+) -> Any:  # fmt: skip
+    """The rows of a kind from the teacher's states, where ``text_R`` are the tokens that follow in the text.
+
+    Of the kinds, ``hidden`` takes no draws and no temperature.
+    """
     if isinstance(records, HiddenRecords):
         return HiddenStates.of(states_RH)
     uniform_RS, states_RH = uniform_RS.to(states_RH.device), states_RH.float()
@@ -118,7 +125,13 @@ def rows_of_states(
     if not isinstance(records, TopKRecords):
         raise TypeError(f"no rows of kind {records.kind!r} come from states")
     top = top_k_of_states(states_RH, weight_VH, records.top_k, uniform_RS, temperature=temperature)
-    return Distributions(*(value.cpu().numpy() for value in vars(top).values()))
+    columns = [value.cpu().numpy() for value in vars(top).values()]
+    if not isinstance(records, TextTopKRecords):
+        return Distributions(*columns)
+    if text_R is None:
+        raise ConfigError("kind = 'topk_text' needs the text beside the states", repair="set kind = 'topk' or 'hidden'")
+    text_log_probs_R = log_probs_of(text_R.to(states_RH.device), states_RH, weight_VH, top, temperature)
+    return TextDistributions.of(Distributions(*columns), text_R.numpy(), text_log_probs_R.cpu().numpy())
 
 
 def _uniform(key: np.ndarray, rows: int, draws: int) -> np.ndarray:

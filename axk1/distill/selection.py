@@ -50,6 +50,11 @@ def select_samples(shards: Sequence[Shards], weights: Sequence[float], max_token
 def cached_samples(shards: Shards, cache: KnowledgeCache) -> Shards:
     """The same shards with only those samples that the cache holds, in their order."""
     held = cache.contains(shards.keys)
+    return keep_samples(shards, held)
+
+
+def keep_samples(shards: Shards, held: np.ndarray) -> Shards:
+    """The same shards with only some of their samples [n, bool], in their order."""
     if held.all():
         return shards
     narrowed = copy.copy(shards)

@@ -28,6 +28,7 @@ from axk1.distill.sampled import SampledRecords
 from axk1.distill.selection import cached_samples
 from axk1.distill.targets import HiddenTargets, SampledTargets, Targets, TopKTargets, require_defined
 from axk1.distill.teachers import checkpoint_hash
+from axk1.distill.text_records import TextTopKRecords
 from axk1.model.transformer import Transformer
 from axk1.train.config import TrainConfig
 from axk1.train.loss import IGNORE_INDEX, fused_linear_cross_entropy
@@ -37,6 +38,7 @@ from axk1.train.stage import run_stage
 
 TARGETS: dict[str, type[Targets]] = {
     TopKRecords.kind: TopKTargets,
+    TextTopKRecords.kind: TopKTargets,
     SampledRecords.kind: SampledTargets,
     HiddenRecords.kind: HiddenTargets,
 }
@@ -146,7 +148,7 @@ class Distillation:
             total, cross_entropy = loss.total, loss.cross_entropy
             metrics[self._figure] = loss.divergence / batch.n_targets
             if self._teaches_prompts:
-                total = total + self._loss(model, states_NH, _within_prompts(batch), teacher, 0.0).total
+                total = total + self._loss(model, states_NH, within_prompts(batch), teacher, 0.0).total
         else:
             cross_entropy, _ = fused_linear_cross_entropy(states_NH, model.output_weight, targets_N)
             total = self.config.ce_weight * cross_entropy
@@ -199,6 +201,7 @@ class Distillation:
         """What the cache holds of N positions, as the loss takes it."""
         records = self.cache.records
         if isinstance(records, TopKRecords):
+            parts.pop("text_log_probs_N", None)
             return TopKTargets(**parts, vocab_size=records.vocab_size)
         if isinstance(records, SampledRecords):
             counts_NS = parts["counts_NS"]
@@ -219,7 +222,7 @@ class Distillation:
         return self.config.kl_weight > 0 or (self.config.track_kl and logged)
 
 
-def _within_prompts(batch: TorchBatch) -> torch.Tensor:
+def within_prompts(batch: TorchBatch) -> torch.Tensor:
     """The token that follows each position [N] where it belongs to the same sample and is no target; else -100."""
     next_BT, same_BT = torch.full_like(batch.tokens_BT, IGNORE_INDEX), torch.zeros_like(batch.segments_BT, dtype=bool)
     next_BT[:, :-1] = batch.tokens_BT[:, 1:]
@@ -237,7 +240,8 @@ def _check_fit(config: DistillConfig, cache: KnowledgeCache, material: Material)
         raise TokenizerMismatch(
             f"the knowledge cache {folder!r} was made with another tokenizer than {str(config.tokenizer)!r}, so its "
             "token ids mean other tokens",
-            repair=f"{MADE_BY} RECIPE.toml --output {folder} (with a teacher and shards of this tokenizer)",
+            repair=f"{MADE_BY} RECIPE.toml --output {folder} (with a teacher and shards of this tokenizer), or teach "
+            "across tokenizers: axk1 distill across recipes/nano/across.toml",
         )
     if cache.temperature != config.temperature and cache.records.kind != HiddenRecords.kind:
         raise ArtifactError(

@@ -55,6 +55,25 @@ def top_k_of_states(
 
 
 @torch.no_grad()
+def log_probs_of(
+    ids_N: Tensor, states_NH: Tensor, weight_VH: Tensor | None, top: TopK, temperature: float = 1.0
+) -> Tensor:
+    """Natural log-probabilities of given tokens [N], by their distance from the most probable one of ``top``.
+
+    Args:
+        ids_N: the tokens.
+        states_NH, weight_VH, temperature: as ``top_k_of_states`` took them.
+        top: what it gave.
+    """
+    best_N = top.ids_NK[:, 0]
+    if weight_VH is None:
+        above_N = (states_NH.gather(1, ids_N[:, None]) - states_NH.gather(1, best_N[:, None])).squeeze(1).float()
+    else:
+        above_N = (states_NH.float() * (weight_VH[ids_N].float() - weight_VH[best_N].float())).sum(1)
+    return (top.log_probs_NK[:, 0] + above_N / temperature).clamp(max=0)
+
+
+@torch.no_grad()
 def draws_of_states(
     states_NH: Tensor, weight_VH: Tensor | None, uniform_NS: Tensor, *, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:

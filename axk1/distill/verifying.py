@@ -23,6 +23,7 @@ from axk1.distill.records import ENTROPY_STEPS, Distributions, TopKRecords
 from axk1.distill.sampled import Draws
 from axk1.distill.scoring import Teacher, states_of_samples
 from axk1.distill.teachers import checkpoint_hash, facts_of, open_teacher
+from axk1.distill.text_records import TextDistributions
 from axk1.train.precision import choose_device
 
 _BEST = 50
@@ -120,6 +121,10 @@ def _compare(config: VerifyConfig, cache: KnowledgeCache) -> Disagreement:
         if isinstance(rows, Distributions) and isinstance(cache.records, TopKRecords):
             found.rounding = 0.56 / cache.records.steps_per_nat
             _compare_topk(found, rows, log_probs_RV)
+            if isinstance(rows, TextDistributions):
+                text_R = np.concatenate([samples[number][1:] for number in batch]).astype(np.int64)
+                true_R = log_probs_RV.gather(1, torch.from_numpy(text_R)[:, None]).squeeze(1).numpy()
+                found.errors.append(np.abs(rows.of_text(text_R) - np.maximum(true_R, -60.0)))
         elif isinstance(rows, Draws):
             found.rounding = 0.5 / ENTROPY_STEPS
             _compare_draws(found, rows, log_probs_RV)
@@ -199,6 +204,7 @@ def _print(summary: dict[str, Any], kind: str) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     entry = {
         "topk": "stored log-probability",
+        "topk_text": "stored log-probability",
         "sampled": "stored entropy",
         "hidden": f"log-probability of {_BEST} best",
     }

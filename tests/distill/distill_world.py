@@ -85,10 +85,11 @@ def bigram_model(table, vocab_size=VOCABULARY, positions=64):
     return model
 
 
-def save_teacher(folder, model):
+def save_teacher(folder, model, save_tokenizer=write_tokenizer):
+    """A checkpoint with its tokenizer."""
     with building(folder) as building_folder:
         save_model(model, building_folder)
-        write_tokenizer(building_folder)
+        save_tokenizer(building_folder)
         write_manifest(building_folder, kind="checkpoint")
     return folder
 

@@ -83,6 +83,10 @@ COMMANDS: dict[str, Command] = {
         "Checksums of a knowledge cache, and a sample of it scored again by the teacher",
         "axk1.distill.verifying", "VerifyConfig", "verify_cache", argument="cache",
     ),
+    "distill write": Command(
+        "Conversations of a teacher's own answers, those that a grader verifies",
+        "axk1.distill.write", "WriteConfig", "write_answers", recipe="recipes/nano/write.toml",
+    ),
     "distill init": Command(
         "A student's starting weights, cut from its teacher",
         "axk1.distill.initialise.init_student", "InitConfig", "init_student", recipe="recipes/nano/init-dense.toml",

@@ -8,6 +8,7 @@ out by their operands (``HELD_OUT_RULE``), so teaching and examination never mee
 
 import gzip
 import importlib.metadata
+import itertools
 import json
 import random
 import time
@@ -104,21 +105,32 @@ def build_conversations(config: ConversationsConfig, *, dry_run: bool = False) -
 
 def conversations(config: ConversationsConfig, task: Task, quota: int) -> Iterator[Conversation]:
     """``quota`` conversations of one task; none comes again before (nearly) all have come. Pure in config and task."""
+    for asked in itertools.islice(questions(config, task), quota):
+        yield conversation(*asked)
+
+
+def questions(
+    config: ConversationsConfig, task: Task, *, again: bool = True
+) -> Iterator[tuple[Problem, str, Language, Mode]]:
+    """What is asked of one task: the problem, its words, their language, and how it is to be answered.
+
+    Args:
+        again: whether to start over when (nearly) all have come; otherwise they end there, each asked once.
+    """
     rng = random.Random(f"{config.seed}:{task.name}")
     seen: set[tuple[str, Mode]] = set()
-    misses = made = 0
+    misses = 0
     for problem in teaching_problems(task, config.seed):
         language: Language = "ko" if rng.random() < config.korean_share else "en"
         question = rng.choice(problem.phrasings(language))
         modes = [mode for mode in _modes(config, rng) if (question, mode) not in seen]
         misses = 0 if modes else misses + 1
         for mode in modes:
-            if made == quota:
-                return
             seen.add((question, mode))
-            made += 1
-            yield conversation(problem, question, language, mode)
+            yield problem, question, language, mode
         if misses > _MOST_MISSES:
+            if not again:
+                return
             seen.clear()
             misses = 0
 

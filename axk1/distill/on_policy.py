@@ -35,6 +35,7 @@ from axk1.distill.teachers import checkpoint_hash, facts_of, open_teacher
 from axk1.engine.llm import LLM
 from axk1.model.checkpoint import load_model, save_model
 from axk1.model.transformer import Transformer
+from axk1.train.lora import merged
 from axk1.train.material import Material, build_model
 from axk1.train.objective import Loss, TorchBatch
 from axk1.train.precision import choose_device, choose_precision
@@ -196,7 +197,7 @@ class _Course:
             return
         if place == 0 and not Round.has(self._folder / f"{number + 1:05d}", "knowledge"):
             with building(self._student(number)) as folder:
-                save_model(model, folder)
+                save_model(merged(model), folder)
         for old in range(number):
             shutil.rmtree(self._student(old), ignore_errors=True)
         self._prepared(number + 1)

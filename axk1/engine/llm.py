@@ -65,7 +65,7 @@ class LLM:
     def generate(
         self,
         prompts: Sequence[str | Sequence[int]],
-        sampling_params: SamplingParams | None = None,
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         max_tokens: int | None = None,
         temperature: float = 0.0,
@@ -76,17 +76,24 @@ class LLM:
 
         Args:
             prompts: rendered texts or token ids.
-            sampling_params: how to write, for all prompts; the other arguments are then left out. With ``n`` above 1
-                the ``n`` texts of a prompt stand one after another.
+            sampling_params: how to write, for all prompts or one for each; the other arguments are then left out.
+                With ``n`` above 1 the ``n`` texts of a prompt stand one after another.
             max_tokens, temperature, stop, seed: as in ``LanguageModel``; each prompt draws numbers of its own.
         """
         if sampling_params is not None:
             require(max_tokens is None, "max_tokens", max_tokens, "nothing beside sampling_params")
-        waiting = []
-        for place, prompt in enumerate(prompts):
-            params = sampling_params or _params(max_tokens, temperature, stop, seed * 1_000_003 + place)
+        if sampling_params is None:
+            seeds = (seed * 1_000_003 + place for place in range(len(prompts)))
+            chosen = [_params(max_tokens, temperature, stop, one) for one in seeds]
+        else:
+            each_its_own = not isinstance(sampling_params, SamplingParams)
+            chosen = list(sampling_params) if each_its_own else [sampling_params] * len(prompts)
+            require(
+                len(chosen) == len(prompts), "sampling_params", len(chosen), f"one, or {len(prompts)} as the prompts"
+            )
+        waiting = list(zip(prompts, chosen, strict=True))
+        for prompt, params in waiting:
             self.engine.check(self._ids(prompt), params)  # all of them, before any is written
-            waiting.append((prompt, params))
         sequences = [each for prompt, params in waiting for each in self._add(prompt, params)]
         try:
             while any(each.finish_reason is None for each in sequences):

@@ -12,7 +12,7 @@ from axk1.core.texts import MADE_BY, read_json_lines
 from axk1.eval.graders import grade
 from axk1.eval.scores import Sample
 from axk1.eval.tasks import TASKS
-from axk1.eval.tasks.task import Language, Mode, Problem, Task, examination_problems
+from axk1.eval.tasks.task import LANGUAGES, Language, Mode, Problem, Task, examination_problems
 from axk1.tokenizer.chat import render
 
 _LONGEST_SEARCH = 256
@@ -64,6 +64,18 @@ def refuse_taught(questions: Iterable[Question], conversations: Path) -> None:
             f"{len(both)} problems of the examination were taught in {str(conversations)!r}, the first is {both[0]!r}",
             repair=MADE_BY["conversations"],
         )
+
+
+def examined_questions(seeds: Iterable[int]) -> set[str]:
+    """The words of all questions that the examinations of these seeds may put, in lower case with single blanks."""
+    longest = {"count": _LONGEST_SEARCH, "languages": LANGUAGES}
+    asked = (set_questions(task, seed=seed, **longest) for seed in seeds for task in TASKS.values())
+    return {plain_words(question.text) for each in asked for question in each}
+
+
+def plain_words(text: str) -> str:
+    """A question as it is compared with others: in lower case with single blanks."""
+    return " ".join(text.casefold().split())
 
 
 def examine(

@@ -95,6 +95,13 @@ class TrainConfig:
     """Steps to train for; give this or ``total_tokens``."""
     optim: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
+    lora_rank: int = 0
+    """Learn a product of this rank beside each weight and leave the weights as they are (LoRA); 0 learns them all."""
+    lora_alpha: float | None = None
+    """The products are scaled by this over the rank; left out, they are not scaled."""
+    lora_targets: tuple[str, ...] = ()
+    """Linear layers that get such products, as ``q_proj``; none means all of attention and of MLPs that are not stacks
+    of experts."""
     balance_loss_weight: float = 1e-4
     """Weight of the sequence-level loss that keeps the experts of a sparse layer equally busy."""
     mtp_loss_weight: float = 0.1
@@ -125,6 +132,7 @@ class TrainConfig:
         require(one, "steps", self.steps, other, repair="leave one out, or give it as None: --total-tokens None")
         require(self.total_tokens is None or self.total_tokens >= 1, "total_tokens", self.total_tokens, "1 or more")
         require(self.steps is None or self.steps >= 1, "steps", self.steps, "1 or more")
+        self._check_lora()
         require(self.balance_loss_weight >= 0, "balance_loss_weight", self.balance_loss_weight, "0 or more")
         require(self.mtp_loss_weight > 0, "mtp_loss_weight", self.mtp_loss_weight, "a number above 0")
         require(self.threads is None or self.threads >= 1, "threads", self.threads, "1 or more")
@@ -133,6 +141,13 @@ class TrainConfig:
         steps = self.checkpoint_steps
         require(steps is None or steps >= 1, "checkpoint_steps", steps, "1 or more")
         require(self.log_steps >= 1, "log_steps", self.log_steps, "1 or more")
+
+    def _check_lora(self) -> None:
+        require(self.lora_rank >= 0, "lora_rank", self.lora_rank, "0 or more")
+        alpha = self.lora_alpha
+        require(alpha is None or alpha > 0, "lora_alpha", alpha, "a number above 0")
+        without = not self.lora_rank and (alpha is not None or self.lora_targets)
+        require(not without, "lora_rank", 0, "1 or more, since lora_alpha or lora_targets is given")
 
     @property
     def tokens_per_step(self) -> int:

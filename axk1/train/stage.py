@@ -21,6 +21,7 @@ from axk1.model.transformer import Transformer
 from axk1.train.batches import Batches
 from axk1.train.checkpointing import TrainingState
 from axk1.train.config import TrainConfig
+from axk1.train.lora import FOLDER, add_adapters, merged, save_adapter
 from axk1.train.material import Material, build_model, open_material, verify_files
 from axk1.train.metrics import METRICS
 from axk1.train.objective import Objective
@@ -132,7 +133,8 @@ class _Run:
     def train(self, model: Transformer, objective: Objective, batches: Batches) -> None:
         """Trains, publishes, and deletes the training state."""
         with self.state.claimed(self._identity()):
-            self._train(parallelize(model.to(self.device), self.processes, self.device), objective, batches)
+            model = add_adapters(model, self.config).to(self.device)
+            self._train(parallelize(model, self.processes, self.device), objective, batches)
 
     def _train(self, model: Transformer, objective: Objective, batches: Batches) -> None:
         trainer = Trainer(
@@ -174,10 +176,12 @@ class _Run:
         return f"{output} (replaces what is there)" if output.exists() else str(output)
 
     def _publish(self, model: Transformer, totals: Totals) -> None:
-        whole = whole_model(model, self.processes)
+        whole = whole_model(model, self.processes, lambda shell: add_adapters(shell, self.config))
         if self.processes.is_first:
             with building(self.config.output) as folder:
-                save_model(whole, folder)
+                if self.config.lora_rank:
+                    save_adapter(whole, folder / FOLDER, self.config)
+                save_model(merged(whole), folder)
                 self._save_tokenizer(folder)
                 (folder / METRICS).write_bytes(self.state.metrics.path.read_bytes())
                 write_manifest(

@@ -59,18 +59,18 @@ def bigram_table(seed=0, vocabulary=VOCABULARY):
 
 
 def save_bigram_teacher(folder, table, vocab_size=VOCABULARY):
-    """A checkpoint that predicts by the table and looks at nothing but the current token."""
+    """A checkpoint that predicts by the table."""
     return save_teacher(folder, bigram_model(table, vocab_size))
 
 
-def bigram_model(table, vocab_size=VOCABULARY):
-    """A model that predicts by the table.
+def bigram_model(table, vocab_size=VOCABULARY, positions=64):
+    """A network that predicts by the table [current, next] and looks at nothing but the current token.
 
     Attention and MLP add nothing; the embedding is the identity, which the final norm scales by sqrt(H).
     """
     config = ModelConfig(
         architecture="Qwen3ForCausalLM", vocab_size=vocab_size, hidden_size=vocab_size, num_hidden_layers=1,
-        num_attention_heads=2, head_dim=8, intermediate_size=8, max_position_embeddings=64,
+        num_attention_heads=2, head_dim=8, intermediate_size=8, max_position_embeddings=positions,
     )  # fmt: skip
     torch.manual_seed(0)
     model = Transformer(config)

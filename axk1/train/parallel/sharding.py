@@ -1,5 +1,7 @@
 """Fully sharded data parallelism (FSDP2): each process holds a part of every parameter and sees a part of the batch."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -39,14 +41,20 @@ def parallelize(model: Transformer, processes: Processes, device: torch.device) 
     return model
 
 
-def whole_model(model: Transformer, processes: Processes) -> Transformer:
-    """The model in one piece in main memory, on the first process; an empty shell (device meta) on the others."""
+def whole_model(
+    model: Transformer, processes: Processes, fit: Callable[[Transformer], Transformer] = lambda shell: shell
+) -> Transformer:
+    """The model in one piece in main memory, on the first process; an empty shell (device meta) on the others.
+
+    Args:
+        fit: gives a new model the parameters that this one has beside those of its config.
+    """
     if processes.world_size == 1:
         return model
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state = get_model_state_dict(model, options=options)
     with torch.device("meta"):
-        whole = Transformer(model.config)
+        whole = fit(Transformer(model.config))
     if processes.is_first:
         whole.load_state_dict(state, assign=True)
         _tie(whole)

@@ -1,0 +1,136 @@
+"""Programs that a model wrote, run against tests where they can do no harm: bubblewrap (``bwrap``).
+
+A program sees an empty folder in memory, the Python that runs us and the system's libraries, read only; no network,
+no other process, no file of ours, no variable of our environment. CPU time, memory, files and wall time are limited.
+Where bubblewrap is missing or does not work, nothing is run at all.
+
+What counts as passed is a word, drawn anew for each run, that is written behind the tests; leaving early is failing.
+A program that searches the interpreter's memory for that word can cheat, though it can do no harm.
+"""
+
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from axk1.core.errors import AXK1Error
+
+_LONGEST_PROGRAM = 100_000
+_FAILURE = 200
+"""Characters of an error that are kept."""
+_MISSING = "install bubblewrap (apt install bubblewrap, dnf install bubblewrap) and allow user namespaces"
+
+_RUNNER = r"""
+import json, os, resource, sys
+job = json.load(sys.stdin)
+resource.setrlimit(resource.RLIMIT_CPU, (job["cpu"], job["cpu"]))
+resource.setrlimit(resource.RLIMIT_AS, (job["memory"], job["memory"]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (job["file"], job["file"]))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_NPROC, (job["processes"], job["processes"]))
+out = os.dup(1)
+null = os.open(os.devnull, os.O_RDWR)
+for stream in (0, 1, 2):
+    os.dup2(null, stream)
+try:
+    place = {"__name__": "answer"}
+    exec(compile(job["program"], "answer.py", "exec"), place)
+    exec(compile(job["tests"], "tests.py", "exec"), place)
+    said = job["passed"]
+except BaseException as error:
+    said = f"{type(error).__name__}: {error}"
+os.write(out, said.encode("utf-8", "replace")[:2000])
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """Where programs run, and what they may use. Make one with ``Sandbox.open()``."""
+
+    bwrap: str
+    """The program bubblewrap."""
+    seconds: float = 5.0
+    """CPU time of a program; wall time may be twice as much."""
+    memory_bytes: int = 512 * 2**20
+    """Address space of each of its processes."""
+    processes: int = 32
+    """How many it may be."""
+    file_bytes: int = 8 * 2**20
+    """Size of a file that it writes into its folder in memory."""
+
+    @classmethod
+    def open(cls, bwrap: str | None = None, **limits: float) -> "Sandbox":
+        """Finds bubblewrap and tries it.
+
+        Args:
+            bwrap: the program; left out, it is looked for in PATH.
+            limits: fields of this class.
+
+        Raises:
+            AXK1Error: it is missing or does not work here; nothing was run outside of it.
+        """
+        found = bwrap or shutil.which("bwrap")
+        if found is None:
+            raise AXK1Error("programs are graded in bubblewrap only, and bwrap is not installed", repair=_MISSING)
+        sandbox = cls(found, **limits)
+        failure = sandbox.run("x = 1", "assert x == 1")
+        if failure is not None:
+            raise AXK1Error(f"programs are graded in bubblewrap only, and bwrap fails: {failure}", repair=_MISSING)
+        return sandbox
+
+    def run(self, program: str, tests: str) -> str | None:
+        """Runs a program, then its tests in the same names. Returns why they failed; None when all passed."""
+        if len(program) > _LONGEST_PROGRAM:
+            return f"a program of more than {_LONGEST_PROGRAM} characters"
+        passed = secrets.token_hex(16)
+        limits = {"cpu": max(1, round(self.seconds)), "memory": self.memory_bytes, "file": self.file_bytes}
+        limits["processes"], patience = self.processes, 2 * self.seconds + 1
+        job = json.dumps({"program": program, "tests": tests, "passed": passed, **limits})
+        with tempfile.TemporaryFile() as said:
+            try:
+                done = subprocess.run(
+                    self._command(),
+                    input=job.encode(),
+                    stdout=said,
+                    stderr=subprocess.PIPE,
+                    timeout=2 * self.seconds + 1,
+                )
+            except subprocess.TimeoutExpired:
+                return f"more than {patience:.0f} s"
+            except OSError as error:
+                return str(error)
+            said.seek(0)
+            words = said.read(4000).decode("utf-8", "replace")
+        if words == passed:
+            return None
+        ended = done.stderr.decode("utf-8", "replace").strip() or f"ended early with code {done.returncode}"
+        return (words.replace(passed, "") or ended)[:_FAILURE]
+
+    def _command(self) -> list[str]:
+        binds = [word for path in _system() for word in ("--ro-bind", str(path), str(path))]
+        links = [word for name in ("lib", "lib64", "bin") for word in _link(name)]
+        return [
+            self.bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL",
+            *binds, *links, "--proc", "/proc", "--dev", "/dev", "--size", str(4 * self.file_bytes), "--tmpfs", "/tmp",
+            "--chdir", "/tmp", str(Path(sys.base_prefix) / "bin" / "python3"), "-I", "-S", "-c", _RUNNER,
+        ]  # fmt: skip
+
+
+def _system() -> list[Path]:
+    """The folders of the system's libraries and of Python, whole, as they are bound into the sandbox."""
+    folders = [Path("/usr"), *(Path("/") / name for name in ("lib", "lib64", "bin") if not _is_link(name))]
+    base = Path(sys.base_prefix)
+    return [path for path in [*folders, *([] if base.is_relative_to("/usr") else [base])] if path.exists()]
+
+
+def _is_link(name: str) -> bool:
+    return (Path("/") / name).is_symlink()
+
+
+def _link(name: str) -> list[str]:
+    return ["--symlink", str((Path("/") / name).readlink()), f"/{name}"] if _is_link(name) else []

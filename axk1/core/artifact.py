@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from axk1.core.config import brought_up_to_date, to_dict
 from axk1.core.errors import ArtifactError
 
 MANIFEST = "manifest.json"
@@ -174,8 +175,15 @@ def verify(folder: str | Path, *, kind: str | None = None, made_by: str | None =
     return manifest
 
 
-def is_current(folder: Path, *, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+def is_current(folder: Path, *, kind: str, config: Any, inputs: Mapping[str, str]) -> bool:
     """Whether the artifact exists and was made from this config and these inputs, so that the stage can be skipped.
+
+    Args:
+        folder: where it would be.
+        kind: what it would be.
+        config: a config dataclass, or plain values. Of a dataclass, fields that the artifact's maker did not know yet
+            count as having been at their defaults.
+        inputs: content hashes by name.
 
     Raises:
         ArtifactError: something else lies there, which the stage would replace: files without a manifest, or an
@@ -186,8 +194,8 @@ def is_current(folder: Path, *, kind: str, config: Mapping[str, Any], inputs: Ma
         manifest = read_manifest(folder, kind=kind)
     except ArtifactError:
         return False
-    same_config = json.dumps(manifest.config, sort_keys=True) == json.dumps(dict(config), sort_keys=True)
-    return same_config and manifest.inputs == dict(inputs)
+    stored, wanted = brought_up_to_date(manifest.config, config), to_dict(config)
+    return json.dumps(stored, sort_keys=True) == json.dumps(wanted, sort_keys=True) and manifest.inputs == dict(inputs)
 
 
 def _refuse_foreign(folder: Path, kind: str) -> None:

@@ -63,16 +63,41 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "") -> T:
 def to_dict(config: Any) -> dict[str, Any]:
     """The plain values of a config dataclass, ready for TOML or a manifest (paths become strings)."""
 
-    def plain(value: Any) -> Any:
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, dict):
-            return {str(k): plain(v) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(v) for v in value]
-        return str(value) if isinstance(value, Path) else value
+    return _plain(config)
 
-    return plain(config)
+
+def brought_up_to_date(stored: Any, config: Any) -> Any:
+    """The stored values of a config, with those of fields that came later, which stand at their defaults.
+
+    A new field's default is what was done before there was the field, so what was made then need not be made again.
+
+    Args:
+        stored: what ``to_dict`` gave, perhaps of an earlier version.
+        config: a config dataclass of today.
+    """
+    if dataclasses.is_dataclass(config) and isinstance(stored, dict):
+        known = {f.name: f for f in dataclasses.fields(config)}
+        values = {n: brought_up_to_date(v, getattr(config, n)) if n in known else v for n, v in stored.items()}
+        later = {name: _default(field) for name, field in known.items() if name not in stored}
+        return values | {name: _plain(value) for name, value in later.items() if value is not dataclasses.MISSING}
+    if isinstance(config, list | tuple) and isinstance(stored, list) and len(config) == len(stored):
+        return [brought_up_to_date(*pair) for pair in zip(stored, config, strict=True)]
+    return stored
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """What a field stands at when nobody says anything; MISSING where somebody must."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def require(condition: bool, field: str, value: Any, allowed: str, *, repair: str | None = None) -> None:

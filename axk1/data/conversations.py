@@ -95,7 +95,7 @@ def build_conversations(config: ConversationsConfig, *, dry_run: bool = False) -
     if dry_run:
         return config.output
     inputs = {"tasks": fingerprint(TASKS[name] for name in quotas)}
-    if artifact.is_current(config.output, kind=KIND, config=to_dict(config), inputs=inputs):
+    if artifact.is_current(config.output, kind=KIND, config=config, inputs=inputs):
         console.print(f"{config.output} is up to date")
     else:
         _write(config, quotas, inputs)

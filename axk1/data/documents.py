@@ -80,7 +80,7 @@ def build_documents(config: DocumentsConfig, *, dry_run: bool = False) -> Path:
     if dry_run:
         return config.output
     inputs = {source.key: _identity(source) for source in config.source}
-    if is_current(config.output, kind="documents", config=to_dict(config), inputs=inputs):
+    if is_current(config.output, kind="documents", config=config, inputs=inputs):
         console.print(f"{config.output} is up to date")
     else:
         collected = _collect_all(config, archives)

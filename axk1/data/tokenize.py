@@ -91,7 +91,7 @@ def build_shards(config: ShardsConfig, *, dry_run: bool = False) -> Path:
     )
     if dry_run:
         return config.output
-    if artifact.is_current(config.output, kind=KIND, config=to_dict(config), inputs=hashes):
+    if artifact.is_current(config.output, kind=KIND, config=config, inputs=hashes):
         console.print(f"{config.output} is up to date")
     else:
         _build(config, tokenizer, inputs, kind, hashes)

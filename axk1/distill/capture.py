@@ -61,7 +61,7 @@ def _build(config: CacheConfig, processes: Processes, *, dry_run: bool) -> Path:
     lock = locked(config.output.with_name(f".{config.output.name}.lock"), f"writing {str(config.output)!r}")
     with lock if processes.is_first else contextlib.nullcontext():
         processes.barrier()
-        if is_current(config.output, kind=KIND, config=to_dict(config), inputs=material.inputs):
+        if is_current(config.output, kind=KIND, config=config, inputs=material.inputs):
             processes.barrier()
             builder.discard()
             if processes.is_first:

@@ -91,7 +91,7 @@ def import_cache(config: ImportCacheConfig, *, dry_run: bool = False) -> Path:
         return config.output
     _check_order(source, samples)
     with locked(config.output.with_name(f".{config.output.name}.lock"), f"writing {str(config.output)!r}"):
-        if is_current(config.output, kind=KIND, config=to_dict(config), inputs=inputs):
+        if is_current(config.output, kind=KIND, config=config, inputs=inputs):
             console.print(f"{config.output} is up to date")
         else:
             _fill(config, source, builder, numbers, inputs)

@@ -64,7 +64,7 @@ def write_answers(config: WriteConfig, *, dry_run: bool = False) -> Path:
     chosen = _questions(config)
     inputs = {"teacher": teacher, "questions": fingerprint(chosen)}
     journal = Journal(config.output.with_name(f"{config.output.name}.state"), {"inputs": inputs, **config.decisive()})
-    current = artifact.is_current(config.output, kind=KIND, config=to_dict(config), inputs=inputs)
+    current = artifact.is_current(config.output, kind=KIND, config=config, inputs=inputs)
     _print_plan(config, chosen, journal, current)
     if dry_run:
         return config.output

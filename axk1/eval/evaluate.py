@@ -98,7 +98,7 @@ def evaluate(model: LanguageModel, config: EvalConfig, *, name: str | None = Non
     _print_plan(config, name, texts, questions)
     if dry_run:
         return config.output
-    if artifact.is_current(config.output, kind=KIND, config=to_dict(config), inputs=inputs):
+    if artifact.is_current(config.output, kind=KIND, config=config, inputs=inputs):
         console.print(f"{config.output} is up to date")
         return config.output
     if config.conversations is not None:

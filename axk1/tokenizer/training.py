@@ -100,7 +100,7 @@ def train_tokenizer(config: TokenizerConfig, *, dry_run: bool = False) -> Path:
     )
     if dry_run:
         return config.output
-    if artifact.is_current(config.output, kind=KIND, config=to_dict(config), inputs=hashes):
+    if artifact.is_current(config.output, kind=KIND, config=config, inputs=hashes):
         console.print(f"{config.output} is up to date")
     else:
         _build(config, {folder: manifest.kind for folder, manifest in inputs.items()}, hashes)

@@ -122,7 +122,7 @@ class _Run:
     def is_current(self) -> bool:
         """Whether the output has been made from this config and these inputs already."""
         inputs = self.material.inputs
-        return is_current(self.config.output, kind="checkpoint", config=to_dict(self.config), inputs=inputs)
+        return is_current(self.config.output, kind="checkpoint", config=self.config, inputs=inputs)
 
     def show_plan(self) -> None:
         """Prints what will be done."""

@@ -1,10 +1,13 @@
 """Artifacts: whole or absent, and never other than their manifest says."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +29,36 @@ def test_manifest_round_trip_and_currency(tmp_path):
     assert not artifact.is_current(tmp_path / "d", kind="documents", config={"x": 2}, inputs={"tokenizer": "t"})
     assert not artifact.is_current(tmp_path / "d", kind="documents", config={"x": 1}, inputs={"tokenizer": "u"})
     assert not artifact.is_current(tmp_path / "e", kind="documents", config={}, inputs={})
+
+
+def test_a_new_field_at_its_default_makes_nothing_again(tmp_path):
+    @dataclass(frozen=True)
+    class Part:
+        folder: Path
+        weight: float = 1.0
+        late: int = 3
+
+    @dataclass(frozen=True)
+    class Settings:
+        parts: tuple[Part, ...]
+        inner: Part
+        new: str = "as before"
+
+    stored = {"parts": [{"folder": "a", "weight": 2.0}], "inner": {"folder": "b", "weight": 1.0}}
+    with artifact.building(tmp_path / "d") as temporary:
+        artifact.write_manifest(temporary, kind="documents", config=stored, inputs={})
+    same = Settings((Part(Path("a"), 2.0),), Part(Path("b")))
+    replace = dataclasses.replace
+    others = [
+        replace(same, new="other"),
+        replace(same, inner=Part(Path("b"), late=4)),
+        replace(same, parts=(*same.parts, same.inner)),
+        replace(same, parts=(Part(Path("a"), 1.0),)),
+    ]
+    current = [
+        artifact.is_current(tmp_path / "d", kind="documents", config=each, inputs={}) for each in (same, *others)
+    ]
+    assert current == [True, False, False, False, False]
 
 
 def test_a_changed_byte_is_found(tmp_path):

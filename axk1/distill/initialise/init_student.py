@@ -55,7 +55,7 @@ def init_student(config: InitConfig, *, dry_run: bool = False) -> Path:
     target = student_config(teacher_config, config)
     inputs = {"teacher": checkpoint_hash(config.teacher)}
     inputs |= {f"shards[{i}]": opened.manifest.content_hash for i, opened in enumerate(shards)}
-    current = is_current(config.output, kind="checkpoint", config=to_dict(config), inputs=inputs)
+    current = is_current(config.output, kind="checkpoint", config=config, inputs=inputs)
     print_plan("distill init", {**_plan(config, teacher_config, target), "output": _output_note(config, current)})
     if dry_run:
         return config.output

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -32,7 +32,7 @@ async def respond(request: Request, opening: Coroutine[Any, Any, Reply], *, stre
     if stream:
         return EventStream(reply)
     try:
-        body = await _unless_gone(reply.whole(), request.receive)
+        body = await _unless_gone(reply.whole(), request.receive, reply.close)
     finally:
         reply.close()
     return Response(status_code=_GONE) if body is None else JSONResponse(body, headers=dict(reply.headers))
@@ -56,7 +56,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await _unless_gone(self._write_all(send), receive)
+            await _unless_gone(self._write_all(send), receive, self._reply.close)
         finally:
             self._reply.close()
 
@@ -96,9 +96,14 @@ class EventStream(Response):
                 self._last_write = time.monotonic()
 
 
-async def _unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T | None:
-    """The result of some work, which is cancelled, and None, as soon as the client has left."""
-    task, left = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(receive))
+async def _unless_gone(
+    work: Coroutine[Any, Any, T], receive: Receive, leave: Callable[[], None] = lambda: None
+) -> T | None:
+    """The result of some work, which is cancelled, and None, as soon as the client has left.
+
+    Args: leave: called as the first thing then, so that the engine makes no further step for nobody.
+    """
+    task, left = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(receive, leave))
     try:
         await asyncio.wait((task, left), return_when=asyncio.FIRST_COMPLETED)
         return task.result() if task.done() else None
@@ -108,9 +113,10 @@ async def _unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T | No
         await asyncio.gather(task, left, return_exceptions=True)
 
 
-async def _disconnected(receive: Receive) -> None:
+async def _disconnected(receive: Receive, leave: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    leave()
 
 
 def _event(chunk: dict[str, Any]) -> bytes:

@@ -42,16 +42,16 @@ def main() -> None:
     refuse_busy_machine(options.force)
     with contextlib.ExitStack() as stack:
         words = ["-m", "uvicorn", "--app-dir", str(HERE), "--log-level", "error", "null_upstream:app"]
-        null = stack.enter_context(_process([sys.executable, *words]))
-        front = stack.enter_context(
-            _process([sys.executable, "-m", "axk1", "serve", "--upstream", f"http://127.0.0.1:{null}/v1"])
+        null, _ = stack.enter_context(running([sys.executable, *words]))
+        front, _ = stack.enter_context(
+            running([sys.executable, "-m", "axk1", "serve", "--upstream", f"http://127.0.0.1:{null}/v1"])
         )
         ports = {"straight": null, "ours": front}
         if options.litellm:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             (folder / "config.yaml").write_text(LITELLM.format(port=null))
             command = [options.litellm, str(Path(options.litellm).parent / "litellm"), "--host", "127.0.0.1"]
-            ports["peer"] = stack.enter_context(_process([*command, "--config", str(folder / "config.yaml")]))
+            ports["peer"] = stack.enter_context(running([*command, "--config", str(folder / "config.yaml")]))[0]
         rounds = 3 if options.quick else 20
         rows = [row for kind, at_once in CASES for row in _case(kind, at_once, ports, rounds)]
     publish("front", rows, ("fastapi", "httpx", "uvicorn"))
@@ -62,11 +62,11 @@ def _case(kind: str, at_once: int, ports: dict[str, int], rounds: int) -> list[R
     taken: dict[str, list[float]] = {name: [] for name in ports}
     for turn in range(rounds + 1):
         for name, port in ports.items():
-            found = _round(port, streamed=kind != "whole", at_once=at_once)
+            found = ask_many(port, streamed=kind != "whole", at_once=at_once)
             taken[name] += found if turn else []  # the first round warms up
     rows = []
     for metric, share in (("p50", 0.5), ("p99", 0.99)):
-        figures = {name: _quantile(times, share) * 1000 for name, times in taken.items()}
+        figures = {name: quantile(times, share) * 1000 for name, times in taken.items()}
         ours = figures["ours"] - figures["straight"]
         peer = figures["peer"] - figures["straight"] if "peer" in figures else float("nan")
         name = "LiteLLM proxy" if "peer" in figures else "LiteLLM proxy: not installed here, see --litellm"
@@ -76,13 +76,13 @@ def _case(kind: str, at_once: int, ports: dict[str, int], rounds: int) -> list[R
     return rows
 
 
-def _round(port: int, *, streamed: bool, at_once: int, requests: int = 64) -> list[float]:
+def ask_many(port: int, *, streamed: bool, at_once: int, requests: int = 64, key: str = KEY) -> list[float]:
     """Seconds that each of some requests took."""
     body = json.dumps({"model": "null", "messages": [{"role": "user", "content": "good morning"}], "stream": streamed})
 
     def one_client(count: int) -> list[float]:
         connection, taken = http.client.HTTPConnection("127.0.0.1", port, timeout=60), []
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
         for _ in range(count):
             begun = time.perf_counter()
             connection.request("POST", "/v1/chat/completions", body, headers)
@@ -97,13 +97,14 @@ def _round(port: int, *, streamed: bool, at_once: int, requests: int = 64) -> li
         return [seconds for each in clients.map(one_client, [requests // at_once] * at_once) for seconds in each]
 
 
-def _quantile(values: list[float], share: float) -> float:
+def quantile(values: list[float], share: float) -> float:
+    """The value below which a share of them lies."""
     return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
 
 
 @contextlib.contextmanager
-def _process(command: list[str]) -> Iterator[int]:
-    """A server as a process; its port as soon as it answers."""
+def running(command: list[str], key: str = KEY) -> Iterator[tuple[int, subprocess.Popen]]:
+    """A server as a process, with its port, as soon as it answers. Args: key: one that it lets in."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -114,13 +115,13 @@ def _process(command: list[str]) -> Iterator[int]:
     try:
         while True:
             with contextlib.suppress(OSError), contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as it:
-                it.request("GET", "/v1/models", headers={"Authorization": f"Bearer {KEY}"})
+                it.request("GET", "/v1/models", headers={"Authorization": f"Bearer {key}"})
                 if it.getresponse().status == 200:
                     break
             if process.poll() is not None:
                 sys.exit(f"error: {' '.join(command)} ended with {process.returncode}")
             time.sleep(0.1)
-        yield port
+        yield port, process
     finally:
         process.terminate()
         process.wait(30)

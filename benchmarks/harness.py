@@ -47,7 +47,7 @@ class Row:
 def arguments(description: str) -> argparse.ArgumentParser:
     """A parser with the options of every benchmark."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: ends within two minutes")
+    parser.add_argument("--quick", action="store_true", help="less of everything: ends within two minutes")
     parser.add_argument("--force", action="store_true", help="run although other programs use the machine")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of each side")
     return parser

@@ -78,7 +78,7 @@ class Server:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
         self.stop()
-        raise RuntimeError(f"{self.name} did not start: {self.log.read_text()[-300:].strip()}")
+        raise RuntimeError(f"{self.name} did not start: {self.last_words()}")
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to all of its processes."""
@@ -90,6 +90,12 @@ class Server:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGKILL)
             self.process.wait()
+
+    def last_words(self) -> str:
+        """The end of its log, and whether it has ended."""
+        time.sleep(0.5)  # the log of a process that dies is written last
+        ended = "" if self.process.poll() is None else f"ended with {self.process.returncode}: "
+        return ended + self.log.read_text(errors="replace")[-300:].strip()
 
     def cpu_seconds(self) -> float:
         """CPU time that all of its processes have taken."""
@@ -137,10 +143,11 @@ def llama(binary: Path, gguf: Path, kind: str, threads: int) -> Server:
 
 
 def transformers_serve(folder: Path) -> Server:
-    """``transformers serve`` with continuous batching."""
+    """``transformers serve`` with continuous batching, and as much cache as the others; it else takes all memory."""
     port = _free_port()
     words = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), "--port", str(port)]
     words += ["--continuous-batching", "--device", "cpu", "--dtype", "float32"]
+    words += ["--cb-num-blocks", str(STREAMS * CONTEXT // 256), "--cb-max-batch-tokens", "1024"]  # of 256 tokens each
     return Server("transformers serve, fp32", words, str(folder), port, knows_ignore_eos=False)
 
 

@@ -41,7 +41,8 @@ FIRST, EVERY = 2.0, 0.1
 """Seconds to the first token and between the others that goodput allows."""
 LEVELS = {1: 4, 4: 12, 16: 32, 64: 96}
 """Streams at once -> requests of a round."""
-QUICK = {4: 4, 16: 16}
+QUICK_ANSWER, QUICK = (16, 32), {4: 8}
+"""The same with ``--quick``."""
 PREFILL = 960
 """Tokens of the prompt that measures prefill."""
 GOAL = 1.0
@@ -71,12 +72,12 @@ def main() -> None:
         folder, gguf = weights(Path(scratch), options.downloads)
         sides, absent = start(folder, gguf, options, server_cores)
         try:
-            texts = Texts(folder)
+            texts = Texts(folder, QUICK_ANSWER if options.quick else ANSWER)
             warm_up(sides, texts, client_core, absent)
             loads = take_turns(sides, texts, QUICK if options.quick else LEVELS, options.rounds, client_core)
             rows = [row for level, found in loads.items() for row in load_rows(level, found)]
             rows += prefill_rows(sides, texts, options, client_core)
-            rows += cancel_rows(sides, texts, client_core)
+            rows += cancel_rows(sides, texts, options.rounds)
         finally:
             for side in sides:
                 side.stop()
@@ -155,7 +156,9 @@ def candidates(folder: Path, gguf: Path, options: argparse.Namespace) -> tuple[l
 class Texts:
     """Prompts from real text, each seen once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, answer: tuple[int, int]) -> None:
+        """Args: folder: the checkpoint; answer: fewest and most tokens of an answer."""
+        self._answer = answer
         self._tokenizer = Tokenizer.load(folder)
         self._ids = self._tokenizer.encode("\n".join(pydoc_data.topics.topics.values()), special=False)
 
@@ -168,7 +171,7 @@ class Texts:
         """Requests of a round: the lengths of prompts evenly over the scale of powers, those of answers evenly."""
         numbers, (short, long) = random.Random(seed), PROMPT
         lengths = [round(short * (long / short) ** numbers.random()) for _ in range(count)]
-        return [{"prompt": self.prompt(numbers, n), "max_tokens": numbers.randint(*ANSWER)} for n in lengths]
+        return [{"prompt": self.prompt(numbers, n), "max_tokens": numbers.randint(*self._answer)} for n in lengths]
 
 
 def warm_up(sides: list[Server], texts: Texts, core: int, absent: dict[str, str]) -> None:
@@ -177,7 +180,7 @@ def warm_up(sides: list[Server], texts: Texts, core: int, absent: dict[str, str]
         try:
             measure(side, texts.requests("warm-up", 2), 2, core)
         except RuntimeError as error:
-            absent[side.name] = f"failed: {error}"
+            absent[side.name] = f"failed: {error}; {side.last_words()}"
             side.stop()
             sides.remove(side)
 
@@ -268,7 +271,7 @@ def percentile(values: list[float], share: float) -> float:
 def prefill_rows(sides: list[Server], texts: Texts, options: argparse.Namespace, core: int) -> list[Row]:
     """Tokens of one long prompt per second, beside what the processor's matrix products would allow."""
     speeds = {side.name: [] for side in sides}
-    for number in range(max(2, options.rounds)):
+    for number in range(options.rounds):
         request = {"prompt": texts.prompt(random.Random(f"prefill {number}"), PREFILL), "max_tokens": 1}
         for side in sides:
             side.signal(signal.SIGCONT)
@@ -304,9 +307,9 @@ def products_per_second(threads: int) -> float:
     return 512 / best
 
 
-def cancel_rows(sides: list[Server], texts: Texts, core: int) -> list[Row]:
+def cancel_rows(sides: list[Server], texts: Texts, rounds: int) -> list[Row]:
     """Milliseconds from a client that vanishes to a server that no longer counts its text as being written."""
-    found = {side.name: statistics.median(cancel(side, texts, n) for n in range(5)) for side in sides if side.busy}
+    found = {side.name: statistics.median(cancel(side, texts, n) for n in range(rounds)) for side in sides if side.busy}
     mine = found.get("axk1, fp32")
     names = [name for name in found if not name.startswith("axk1")] if mine else []
     return [Row("client leaves", "until free", "ms", mine, found[n], n, found[n] / mine, "") for n in names]

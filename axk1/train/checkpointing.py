@@ -10,7 +10,7 @@ import contextlib
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,14 @@ class TrainingState:
             raise self._unusable(f"its {_RUN} is corrupt: {error}") from None
 
     @contextlib.contextmanager
-    def claimed(self, identity: dict[str, Any]) -> Iterator[None]:
+    def claimed(
+        self, identity: dict[str, Any], *, as_of_today: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> Iterator[None]:
         """Holds the state for this run: nobody else may write it during the block.
 
         Args:
             identity: plain values that say which run this is; a state that was started with others is refused.
+            as_of_today: the identity that an earlier version wrote -> what this version would have written.
 
         Raises:
             ArtifactError: another run's state lies here (says what differs), or another process writes it now.
@@ -77,7 +80,7 @@ class TrainingState:
         with self._locked() if self._processes.is_first else contextlib.nullcontext():
             found = self.identity()
             if found is not None:
-                differing = _differences(found, json.loads(json.dumps(identity)))
+                differing = _differences(as_of_today(found), json.loads(json.dumps(identity)))
                 if differing:
                     raise self._unusable(f"it belongs to a run with other settings or inputs: {'; '.join(differing)}")
             elif self._processes.is_first:

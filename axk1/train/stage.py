@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from axk1.core.artifact import building, is_current, write_manifest, write_text_atomic
-from axk1.core.config import require, to_dict
+from axk1.core.config import brought_up_to_date, require, to_dict
 from axk1.core.progress import console, print_next, print_plan
 from axk1.data.packing import PackedBatches
 from axk1.model.checkpoint import save_model
@@ -132,7 +132,7 @@ class _Run:
 
     def train(self, model: Transformer, objective: Objective, batches: Batches) -> None:
         """Trains, publishes, and deletes the training state."""
-        with self.state.claimed(self._identity()):
+        with self.state.claimed(self._identity(), as_of_today=self._as_of_today):
             model = add_adapters(model, self.config).to(self.device)
             self._train(parallelize(model, self.processes, self.device), objective, batches)
 
@@ -159,8 +159,12 @@ class _Run:
             console.print(text)
 
     def _identity(self) -> dict[str, Any]:
-        config = {key: value for key, value in to_dict(self.config).items() if key not in _FREE_TO_CHANGE}
+        config = _decisive(to_dict(self.config))
         return {"config": config, "inputs": dict(self.material.inputs), "precision": self.precision}
+
+    def _as_of_today(self, identity: dict[str, Any]) -> dict[str, Any]:
+        config = brought_up_to_date(identity.get("config"), self.config)
+        return {**identity, "config": _decisive(config)} if isinstance(config, dict) else identity
 
     def _agreed(self, precision: str) -> str:
         """One precision for all processes: bf16 only where all of them want it."""
@@ -209,3 +213,8 @@ class _Run:
             "threads": torch.get_num_threads(),
             "processes": self.processes.world_size,
         }
+
+
+def _decisive(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings on which it depends what is computed."""
+    return {key: value for key, value in config.items() if key not in _FREE_TO_CHANGE}

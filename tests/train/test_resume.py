@@ -1,5 +1,6 @@
 """Runs that are killed, asked to stop, or started again with something else."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -121,6 +122,20 @@ def test_a_state_without_a_saved_step_starts_at_the_beginning(recipe, stop_after
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
+    assert [line["step"] for line in untimed(pretrain(config))] == [1, 2, 3, 4]
+
+
+def test_a_run_that_an_earlier_version_began_goes_on(recipe, stop_after, tmp_path):
+    config = recipe(steps=4)
+    stop_after(2)
+    with pytest.raises(Interrupted):
+        pretrain(config)
+    run = tmp_path / "out.state/run.json"
+    began = json.loads(run.read_text())
+    del began["config"]["lora_rank"]  # a field that came later
+    run.write_text(json.dumps(began))
+    with pytest.raises(ArtifactError, match="lora_rank was 0, is 4"):
+        pretrain(dataclasses.replace(config, lora_rank=4))
     assert [line["step"] for line in untimed(pretrain(config))] == [1, 2, 3, 4]
 
 

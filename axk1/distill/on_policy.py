@@ -29,7 +29,8 @@ from axk1.distill.cache import KnowledgeCache
 from axk1.distill.divergence import Divergence, DivergenceName
 from axk1.distill.material import check_teacher
 from axk1.distill.rollouts import Prompts, Round, score_rollouts, write_rollouts
-from axk1.distill.scoring import Teacher
+from axk1.distill.round_scoring import InMemory, RoundTeacher, Streamed
+from axk1.distill.stream.plan import StreamOptions, options_of
 from axk1.distill.student import Distillation, DistillConfig, narrowed
 from axk1.distill.teachers import checkpoint_hash, facts_of, open_teacher
 from axk1.engine.llm import LLM
@@ -62,6 +63,12 @@ class OnPolicyConfig(DistillConfig):
     """At which the student writes its answers."""
     batch_tokens: int = 8192
     """Tokens that go through the teacher at once."""
+    stream: bool = False
+    """Stream the teacher from disk for each round, over all of its answers, rather than hold it in memory."""
+    memory: str = "16GiB"
+    """With ``stream``: main memory that the teacher may take, beside what the program itself takes."""
+    device_memory: str | None = None
+    """With ``stream`` on a GPU, which student and teacher share: its memory that the teacher may take."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +83,12 @@ class OnPolicyConfig(DistillConfig):
         room = self.max_new_tokens < self.sequence_length
         require(room, "max_new_tokens", self.max_new_tokens, f"below sequence_length ({self.sequence_length})")
         Divergence(self.on_policy_divergence, self.beta, self.skew)
+        self.stream_options()
+
+    def stream_options(self) -> StreamOptions:
+        """How a streamed teacher is held. Raises ConfigError for a size that is none."""
+        sizes = {"batch_tokens": self.batch_tokens, "pass_tokens": None, "hardware": None}
+        return options_of(self.memory, self.device_memory, **sizes)
 
     def on_own_answers(self) -> DistillConfig:
         """The objective of the steps on the student's own answers, which are no example to imitate."""
@@ -217,8 +230,7 @@ class _Course:
             write_rollouts(folder / "rollouts", student, prompts, seed=seed, stopped=self._stopped.is_set, **how)
         if not Round.has(folder, "knowledge"):
             rollouts = Shards.open(folder / "rollouts")
-            tokens = config.batch_tokens
-            score_rollouts(folder / "knowledge", rollouts, self._teacher, self.teacher_hash, batch_tokens=tokens)
+            score_rollouts(folder / "knowledge", rollouts, self._teacher, self.teacher_hash)
         return _OpenRound(Round.open(folder), config, number)
 
     def _load_student(self, number: int) -> LLM:
@@ -238,18 +250,20 @@ class _Course:
         return LLM(model, self._material.tokenizer)
 
     @functools.cached_property
-    def _teacher(self) -> Teacher:
+    def _teacher(self) -> RoundTeacher:
         config, device = self.config, choose_device(self.config.device)
+        precision = choose_precision(config.precision, device)
+        if config.stream:
+            return Streamed(config.teacher, config.stream_options(), device=device, precision=precision)
         vocab_size = self._material.shards[0].vocab_size
         kind = facts_of(config.teacher, "auto", context=config.sequence_length).kind
-        precision = choose_precision(config.precision, device)
         teacher = open_teacher(config.teacher, kind, vocab_size=vocab_size, device=device, precision=precision)
         if teacher.weight_VH is None:
             raise ConfigError(
                 f"the logits of {str(config.teacher)!r} are not its last states times its output matrix, "
                 "so it cannot score answers here"
             )
-        return teacher
+        return InMemory(teacher, config.batch_tokens)
 
 
 class _OpenRound:

@@ -19,7 +19,7 @@ from axk1.distill.building import CacheBuilder, CachePlan
 from axk1.distill.cache import KnowledgeCache
 from axk1.distill.capture import fill
 from axk1.distill.hidden import MATRIX, HiddenRecords, compact
-from axk1.distill.scoring import Scorer, Teacher
+from axk1.distill.round_scoring import RoundTeacher
 from axk1.distill.selection import select_samples
 from axk1.engine.llm import LLM
 
@@ -116,14 +116,14 @@ def write_rollouts(
         write_manifest(new, kind=KIND, inputs={"tokenizer": tokenizer.content_hash}, counts=counts)
 
 
-def score_rollouts(folder: Path, rollouts: Shards, teacher: Teacher, teacher_hash: str, *, batch_tokens: int) -> None:
+def score_rollouts(folder: Path, rollouts: Shards, teacher: RoundTeacher, teacher_hash: str) -> None:
     """The teacher's states at every position of some rollouts, as a knowledge cache of kind ``hidden``."""
     selection = select_samples([rollouts], [1.0], None)
-    records = HiddenRecords(teacher.weight_VH.shape[1], rollouts.vocab_size)
+    records = HiddenRecords(teacher.hidden_size, rollouts.vocab_size)
     rows = selection.lengths - 1
     plan = CachePlan(records, teacher_hash, rollouts.tokenizer_hash, 1.0, selection.keys, rows, CHUNK_ROWS)
     builder = CacheBuilder(folder, plan)
-    scorer = Scorer(teacher, records, temperature=1.0, batch_tokens=batch_tokens)
+    scorer = teacher.scorer(builder)
     fill(builder, scorer, lambda part: [rollouts.sample(number) for number in selection.sample[part]], None)
     inputs = {"teacher": teacher_hash, "tokenizer": rollouts.tokenizer_hash, "shards": rollouts.manifest.content_hash}
     builder.finish(
@@ -131,7 +131,7 @@ def score_rollouts(folder: Path, rollouts: Shards, teacher: Teacher, teacher_has
         inputs=inputs,
         counts={"samples": len(plan.keys), "rows": int(rows.sum())},
         licences={},
-        tensors={MATRIX: compact(teacher.weight_VH)},
+        tensors={MATRIX: compact(teacher.output_matrix())},
     )
 
 

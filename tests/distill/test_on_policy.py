@@ -123,6 +123,16 @@ def test_a_killed_run_ends_as_an_undisturbed_one(school, tmp_path, monkeypatch, 
     assert not (tmp_path / "cut.state").exists()
 
 
+def test_a_streamed_teacher_says_the_same_of_the_answers(school, tmp_path, kept):
+    states = []
+    for output, how in (("memory", {}), ("streamed", {"stream": True, "memory": "4MB"})):
+        train_on_policy(recipe(school, tmp_path / output, cache=None, on_policy_share=1.0, steps=4, **how))
+        first = Round.open(tmp_path / f"{output}.state/rounds/00000")  # both are written by the student as it began
+        states.append(first.cache.lookup(first.shards.keys[:]).rows.torch().float())
+    torch.testing.assert_close(*states, atol=1e-5, rtol=2**-7)  # a unit of bf16, into which they are rounded
+    assert not list(tmp_path.glob("*.state/rounds/*/*.state")), "states of a pass are left behind"
+
+
 def test_prompts_come_in_another_order_each_time_and_fit(school):
     prompts = Prompts([Shards.open(school / "text"), Shards.open(school / "chat")], longest=6, seed=3)
     once, again = prompts.take(0, len(prompts)), prompts.take(len(prompts), len(prompts))

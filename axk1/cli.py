@@ -35,6 +35,8 @@ class Command:
     """A recipe of this repository, for the example in the help."""
     needs_model: str | None = None
     """The field that names a checkpoint which the function takes opened, as its first argument."""
+    talks: bool = False
+    """Whether the function takes ``core.chat_model.OpenChatModel`` as its first argument."""
 
 
 COMMANDS: dict[str, Command] = {
@@ -248,6 +250,10 @@ def _call(command: Command, config: Any, dry_run: bool) -> Any:
     options = {"dry_run": True} if dry_run else {}
     if command.module == "axk1.chain":
         return function(config, dispatch, **options)
+    if command.talks:
+        from axk1.app import open_chat_model
+
+        return function(open_chat_model, config, **options)
     if command.needs_model is None:
         return function(config, **options)
     from axk1.engine.llm import LLM

@@ -1,0 +1,1 @@
+"""Documents -> a hybrid index -> answers whose citations are checked."""

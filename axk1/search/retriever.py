@@ -22,7 +22,7 @@ class Bounds:
 class Retriever(Protocol):
     """Whoever finds passages."""
 
-    def search(self, question: str, *, limit: int = 10, bounds: Bounds = Bounds()) -> Sequence[Hit]:  # noqa: B008
+    def search(self, question: str, *, limit: int = 10, bounds: Bounds = Bounds()) -> Sequence[Hit]:
         """The best passages for a question in any language, best first.
 
         Args:

@@ -78,7 +78,7 @@ COMMANDS: dict[str, Command] = {
         "axk1.distill.capture", "CacheConfig", "build_cache", recipe="recipes/nano/cache.toml",
     ),
     "distill import": Command(
-        "A cache that another program wrote (DistillKit, open-instruct) as a knowledge cache",
+        "A cache that another program wrote (DistillKit, open-instruct, Megatron-LM) as a knowledge cache",
         "axk1.distill.importing", "ImportCacheConfig", "import_cache", argument="folder",
     ),
     "distill verify": Command(

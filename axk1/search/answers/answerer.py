@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from axk1.core.chat_model import ChatModel, ChatReply
@@ -33,7 +33,7 @@ class Options:
 
     limit: int = 10
     """Most passages that are looked at."""
-    bounds: Bounds = Bounds()
+    bounds: Bounds = field(default_factory=Bounds)
     """Which documents may be cited: days, names, sites."""
     max_sources: int = 5
     """Most passages that an answer cites."""
@@ -180,8 +180,11 @@ class _Work:
             for one in extract(Question.read(part), self.hits, most=2 if len(self.asked.parts) == 1 else 1):
                 if one.passage in self.cited or len(self.cited) < self.options.max_sources:
                     verdict = check_sentence(one.text, [one.passage], self.answerer.document_text)
-                    answers = Check("answers", True, f"with probability {one.probability:.2f}")
-                    self._keep(one.text.strip(), dataclasses.replace(verdict, checks=(*verdict.checks, answers)))
+                    if verdict.passed:
+                        answers = Check("answers", True, f"with probability {one.probability:.2f}")
+                        self._keep(one.text.strip(), dataclasses.replace(verdict, checks=(*verdict.checks, answers)))
+                    else:
+                        self.struck.append(Struck(one.text.strip(), verdict.reason))
         return f"{len(self.sentences)} sentences quoted"
 
     def answer(self) -> Answer:
@@ -214,11 +217,7 @@ class _Work:
         except AXK1Error as error:
             return dataclasses.replace(verdict, checks=(*verdict.checks, Check("judge", False, error.message)))
         self._count(reply)
-        judged = Check(
-            "judge",
-            supported,
-            "the model finds it in the passage" if supported else "the model does not find it in the passage",
-        )
+        judged = Check("judge", supported, f"the model {'finds' if supported else 'does not find'} it in the passage")
         return dataclasses.replace(verdict, checks=(*verdict.checks, judged))
 
     def _keep(self, text: str, verdict: Verdict) -> None:

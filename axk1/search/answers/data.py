@@ -12,7 +12,7 @@ _BRACKETS = re.compile(r"\[(?=/?(?:INST|SYS|TOOL))", re.I)
 
 
 def as_data(text: str) -> str:
-    """A text in which no special token, tag of ours or turn of a conversation can begin: ``<|im_start|>`` -> ``‹|im_start|>``."""
+    """A text in which no special token, tag of ours or turn can begin: ``<|im_start|>`` -> ``‹|im_start|>``."""
     return _BRACKETS.sub("［", _CONTROL.sub("‹", text))
 
 

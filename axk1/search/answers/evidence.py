@@ -5,6 +5,7 @@ hold. Its weights were fitted on questions with known answers, half of them with
 (``python benchmarks/citations.py --fit``), so that a question nobody's text answers gets a low one.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -144,5 +145,5 @@ def _pairs(asked: str, text: str) -> float:
     wanted = [word.form for word in content_words(asked)]
     here = [word.form for word in content_words(text)]
     near = {(a, b) for place, a in enumerate(here) for b in here[place + 1 : place + 3]}
-    pairs = list(zip(wanted, wanted[1:], strict=False))
+    pairs = list(itertools.pairwise(wanted))
     return sum(pair in near for pair in pairs) / len(pairs) if pairs else 0.0

@@ -13,15 +13,15 @@ _CONTRACTED = {"don", "doesn", "didn", "isn", "aren", "wasn", "weren", "won", "h
                "shouldn", "wouldn", "can"}  # fmt: skip
 _HEADS = ("NNG", "NNP", "VV", "VA", "XR", "SL")
 _LIGHT = {"하", "되", "시키", "받", "당하"}
-_OPPOSITES = [
-    ("증가", "감소"), ("상승", "하락"), ("허용", "금지"), ("찬성", "반대"), ("승리", "패배"), ("이상", "이하"), ("초과", "미만"),
-    ("포함", "제외"), ("이전", "이후"), ("최초", "최후"), ("최대", "최소"), ("최고", "최저"), ("가능", "불가능"), ("있", "없"),
-    ("성공", "실패"), ("합격", "불합격"), ("승인", "거부"), ("의무", "임의"), ("확대", "축소"), ("많", "적"), ("높", "낮"), ("크", "작"),
-    ("동쪽", "서쪽"), ("남쪽", "북쪽"), ("길", "짧"), ("시작", "종료"), ("참석", "불참"), ("공개", "비공개"), ("인정", "부인"),
-    ("increas", "decreas"), ("ris", "fall"), ("allow", "forbid"), ("allow", "prohibit"), ("permit", "prohibit"),
-    ("more", "less"), ("befor", "after"), ("first", "last"), ("maximum", "minimum"), ("includ", "exclud"), ("win", "los"),
-    ("highest", "lowest"), ("accept", "reject"), ("enabl", "disabl"), ("tru", "fals"), ("always", "never"),
-]  # fmt: skip
+_OPPOSITE_WORDS = """
+증가/감소 상승/하락 허용/금지 찬성/반대 승리/패배 이상/이하 초과/미만 포함/제외 이전/이후 최초/최후
+최대/최소 최고/최저 가능/불가능 있/없 성공/실패 합격/불합격 승인/거부 의무/임의 확대/축소 많/적
+높/낮 크/작 동쪽/서쪽 남쪽/북쪽 길/짧 시작/종료 참석/불참 공개/비공개 인정/부인 increas/decreas
+ris/fall allow/forbid allow/prohibit permit/prohibit more/less befor/after first/last
+maximum/minimum includ/exclud win/los highest/lowest accept/reject enabl/disabl tru/fals
+always/never
+"""
+_OPPOSITES = [tuple(pair.split("/")) for pair in _OPPOSITE_WORDS.split()]
 
 
 @functools.lru_cache(maxsize=20_000)

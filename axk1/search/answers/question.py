@@ -10,16 +10,18 @@ from axk1.search.answers.words import content_words, has_hangul, squeeze, words
 Language = Literal["ko", "en"]
 Kind = Literal["who", "when", "where", "amount", "other"]
 
-_KINDS: list[tuple[Kind, re.Pattern[str]]] = [
-    ("when", re.compile(
-        r"언제|며칠|몇\s*(?:년|월|일|시|세기)|(?:연도|년도|날짜|날|해|시기|시점|연월일)(?:는|은|가|이)?\s*(?:\?|$|언제|무엇)"
-        r"|\bwhen\b|what (?:year|date|day|month|time)", re.I)),
-    ("amount", re.compile(
-        r"몇|얼마|어느\s*정도|(?:금액|비율|횟수|개수|인원|수치|나이|점수|기간|한도|액수)(?:는|은|가|이)?\s*(?:\?|$)"
-        r"|how (?:many|much|long|old|far|often|large|high)|what (?:percentage|number|amount)", re.I)),
-    ("who", re.compile(r"누구|누가|누굴|(?:인물|사람|이름)(?:은|는|이|의)?\s*(?:\?|$|이름|무엇)|\bwho(?:m|se)?\b", re.I)),
-    ("where", re.compile(r"어디|어느\s*(?:나라|도시|지역|곳|국가)|(?:장소|곳|지역|도시|나라|국가)(?:은|는)?\s*(?:\?|$)|\bwhere\b|which (?:country|city|place)", re.I)),
-]  # fmt: skip
+_KINDS: dict[Kind, str] = {
+    "when": r"언제|며칠|몇\s*(?:년|월|일|시|세기)"
+    r"|(?:연도|년도|날짜|날|해|시기|시점|연월일)(?:는|은|가|이)?\s*(?:\?|$|언제|무엇)"
+    r"|\bwhen\b|what (?:year|date|day|month|time)",
+    "amount": r"몇|얼마|어느\s*정도"
+    r"|(?:금액|비율|횟수|개수|인원|수치|나이|점수|기간|한도|액수)(?:는|은|가|이)?\s*(?:\?|$)"
+    r"|how (?:many|much|long|old|far|often|large|high)|what (?:percentage|number|amount)",
+    "who": r"누구|누가|누굴|(?:인물|사람|이름)(?:은|는|이|의)?\s*(?:\?|$|이름|무엇)|\bwho(?:m|se)?\b",
+    "where": r"어디|어느\s*(?:나라|도시|지역|곳|국가)|(?:장소|곳|지역|도시|나라|국가)(?:은|는)?\s*(?:\?|$)"
+    r"|\bwhere\b|which (?:country|city|place)",
+}
+"""What a question that wants such an answer looks like; the first that fits."""
 _TIMES = ("year", "month", "day", "century", "oclock", "years")
 
 
@@ -34,7 +36,7 @@ class Question:
     @classmethod
     def read(cls, text: str) -> "Question":
         """Reads plain text."""
-        return cls(text, next((kind for kind, pattern in _KINDS if pattern.search(text)), "other"))
+        return cls(text, next((kind for kind, pattern in _KINDS.items() if re.search(pattern, text, re.I)), "other"))
 
     @property
     def language(self) -> Language:

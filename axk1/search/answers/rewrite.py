@@ -8,6 +8,7 @@ from typing import Any
 
 from axk1.core.chat_model import ChatModel, ChatReply
 from axk1.core.errors import AXK1Error
+from axk1.search.answers.data import as_data
 from axk1.search.answers.words import content_words, words
 
 _POINTS_BACK = re.compile(
@@ -24,8 +25,8 @@ _SCHEMA = {
 }
 _TASK = (
     "Write up to three short search queries that together find the answer to the last question of the conversation. "
-    "Resolve what it refers to (it, that, 그것, 그 사람) by names from the conversation. Split a question that asks for "
-    "several things. Where it helps, write one query in Korean and one in English. Reply with JSON only."
+    "Resolve what it refers to (it, that, 그것, 그 사람) by names from the conversation. Split a question that asks "
+    "for several things. Where it helps, write one query in Korean and one in English. Reply with JSON only."
 )
 
 
@@ -74,9 +75,8 @@ async def rewrite(model: ChatModel, messages: Sequence[Mapping[str, Any]]) -> tu
     Raises:
         AXK1Error: the model cannot be reached, or did not write what was asked for.
     """
-    talk = "\n".join(
-        f"{m['role']}: {m.get('content') or ''}" for m in messages if m.get("role") in ("user", "assistant")
-    )
+    turns = (message for message in messages if message.get("role") in ("user", "assistant"))
+    talk = "\n".join(f"{turn['role']}: {as_data(str(turn.get('content') or ''))}" for turn in turns)
     reply = await model.chat(
         [{"role": "system", "content": _TASK}, {"role": "user", "content": talk}],
         max_tokens=200,

@@ -199,7 +199,10 @@ class Actor:
 
     def _uncertain(self, run: Run, call: Call, why: str) -> Change:
         preview = "\n\n".join(
-            filter(None, [words("uncertain", run.language), call.preview or default_preview(call.tool, call.arguments), why])
+            filter(
+                None,
+                [words("uncertain", run.language), call.preview or default_preview(call.tool, call.arguments), why],
+            )
         )
         waits = replace(call, state=CallState.UNCERTAIN, preview=preview, digest=confirmation_digest(call, preview))
         waits = replace(waits, expires_at=None)

@@ -10,7 +10,7 @@ from axk1.core.chat_model import ChatModel, ChatReply
 from axk1.core.config import require
 from axk1.core.errors import AXK1Error
 from axk1.search.answers.answer import Answer, Check, Reference, Sentence, Source, Step, Struck
-from axk1.search.answers.checks import DocumentText, Verdict, check_sentence, find_support
+from axk1.search.answers.checks import DocumentText, Verdict, Window, check_sentence, find_support
 from axk1.search.answers.evidence import ENOUGH, Evidence, find_evidence
 from axk1.search.answers.extract import extract
 from axk1.search.answers.fusion import fused
@@ -179,13 +179,18 @@ class _Work:
         for part in self.asked.parts:
             for one in extract(Question.read(part), self.hits, most=2 if len(self.asked.parts) == 1 else 1):
                 if one.passage in self.cited or len(self.cited) < self.options.max_sources:
-                    verdict = check_sentence(one.text, [one.passage], self.answerer.document_text)
+                    verdict = self._quoted(one)
                     if verdict.passed:
                         answers = Check("answers", True, f"with probability {one.probability:.2f}")
-                        self._keep(one.text.strip(), dataclasses.replace(verdict, checks=(*verdict.checks, answers)))
+                        self._keep(" ".join(one.text.split()), dataclasses.replace(verdict, checks=(*verdict.checks, answers)))
                     else:
-                        self.struck.append(Struck(one.text.strip(), verdict.reason))
+                        self.struck.append(Struck(" ".join(one.text.split()), verdict.reason))
         return f"{len(self.sentences)} sentences quoted"
+
+    def _quoted(self, one: Evidence) -> Verdict:
+        """The checks of a quotation; its evidence is itself."""
+        verdict = check_sentence(one.text, [one.passage], self.answerer.document_text)
+        return dataclasses.replace(verdict, windows=(Window(one.passage, one.start, one.end, one.text),))
 
     def answer(self) -> Answer:
         """What came of it."""

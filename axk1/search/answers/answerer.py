@@ -179,18 +179,8 @@ class _Work:
         for part in self.asked.parts:
             for one in extract(Question.read(part), self.hits, most=2 if len(self.asked.parts) == 1 else 1):
                 if one.passage in self.cited or len(self.cited) < self.options.max_sources:
-                    verdict = self._quoted(one)
-                    if verdict.passed:
-                        answers = Check("answers", True, f"with probability {one.probability:.2f}")
-                        self._keep(" ".join(one.text.split()), dataclasses.replace(verdict, checks=(*verdict.checks, answers)))
-                    else:
-                        self.struck.append(Struck(" ".join(one.text.split()), verdict.reason))
+                    self._quote(one)
         return f"{len(self.sentences)} sentences quoted"
-
-    def _quoted(self, one: Evidence) -> Verdict:
-        """The checks of a quotation; its evidence is itself."""
-        verdict = check_sentence(one.text, [one.passage], self.answerer.document_text)
-        return dataclasses.replace(verdict, windows=(Window(one.passage, one.start, one.end, one.text),))
 
     def answer(self) -> Answer:
         """What came of it."""
@@ -206,6 +196,17 @@ class _Work:
             self.language, tuple(self.sentences), sources, tuple(self.struck), tuple(self.queries), self.reason,
             refusal, self.usage,
         )  # fmt: skip
+
+    def _quote(self, one: Evidence) -> None:
+        """Keeps a quotation, whose evidence is itself, or strikes it where it no longer stands in its document."""
+        text = " ".join(one.text.split())
+        verdict = check_sentence(one.text, [one.passage], self.answerer.document_text)
+        if not verdict.passed:
+            self.struck.append(Struck(text, verdict.reason))
+            return
+        answers = Check("answers", True, f"with probability {one.probability:.2f}")
+        window = Window(one.passage, one.start, one.end, one.text)
+        self._keep(text, Verdict((window,), (*verdict.checks, answers)))
 
     async def _verdict(self, draft: Draft) -> Verdict:
         """The checks of one sentence, the model's judgement last."""

@@ -22,7 +22,7 @@ from axk1.agents.mcp.calls import Asking, call_in_one_piece, call_in_rounds
 from axk1.agents.mcp.config import McpServer
 from axk1.agents.mcp.connection import Connection, ServerLost
 from axk1.agents.mcp.results import cut, outcome_of
-from axk1.agents.mcp.schema_tool import SchemaTool, preview_of, validator
+from axk1.agents.mcp.schema_tool import AnyArguments, SchemaTool, preview_of, validator
 from axk1.agents.tool import Effect, Outcome, Tool, ToolContext, ToolRefusal
 from axk1.core.chat_model import ChatModel
 from axk1.core.config import nearest
@@ -109,6 +109,7 @@ def _tool(connection: Connection, asking: Asking, tool: types.Tool) -> SchemaToo
         description=cut(tool.description or tool.title or tool.name, _LONGEST_DESCRIPTION),
         effect=effect,
         slots=slots,
+        arguments=AnyArguments.named(tool.input_schema),
         schema=tool.input_schema,
         function=_function(connection, asking, tool.name, name, effect),
         preview=preview_of(connection.name, tool.name),

@@ -12,6 +12,8 @@ from jsonschema.exceptions import SchemaError
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 from referencing.exceptions import Unresolvable
 
 from axk1.agents.tool import Language, Tool, ToolContext, ToolRefusal
@@ -22,9 +24,21 @@ _LISTED = 5
 
 
 class AnyArguments(BaseModel):
-    """The fields are not known as Python types; ``SchemaTool.schema`` tells and checks them."""
+    """Parameters that are not known as Python types; ``SchemaTool.schema`` tells and checks them."""
 
     model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def named(cls, schema: Mapping[str, Any]) -> type[BaseModel]:
+        """A model that knows the parameters' names, and nothing else of them. They may be any words, also such as no
+        Python field can be called, so they are set as pydantic keeps them."""
+        model = type("Arguments", (cls,), {})
+        required = schema.get("required", ())
+        model.__pydantic_fields__ = {
+            name: FieldInfo(annotation=Any, default=PydanticUndefined if name in required else None)
+            for name in schema.get("properties", {})
+        }
+        return model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ class Ask:
     """JSON schema of each field; flat, as MCP's forms are. All are required."""
     state: str
     """What the call wants back with the answers; the client sees it only sealed."""
+    consent: bool = True
+    """Whether only the person's own answer will do; otherwise a client that cannot ask may give it as an argument."""
 
 
 @dataclass(frozen=True)

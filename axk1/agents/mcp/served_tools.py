@@ -5,14 +5,17 @@ is not given is a question, and a call that must be confirmed runs only as it wa
 """
 
 import asyncio
+import base64
 import hashlib
 import inspect
 import json
+import mimetypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import mcp_types as types
@@ -23,6 +26,8 @@ from axk1.agents.tool import Effect, InputRequired, Language, Outcome, Tool, Too
 from axk1.serve.caller import Caller
 
 CONFIRM = "confirm"
+_LARGEST_FILE = 2_000_000
+"""Bytes of a file that a result carries with it."""
 _CONFIRM = {"ko": "이대로 할까요?", "en": "Shall this be done?"}
 _DECLINED = "the person did not agree, so {tool} was not carried out"
 
@@ -124,7 +129,7 @@ class ServedTool:
             return Ask(required.message, fields, waits.dumped())
         except ToolRefusal as refusal:
             return failure(refusal.message)
-        return result_of(outcome)
+        return result_of(outcome, context.workspace)
 
     def _ask_slots(self, missing: list[str], progress: _Progress) -> Ask:
         properties = self._tool.arguments.model_json_schema().get("properties", {})
@@ -133,7 +138,7 @@ class ServedTool:
             for name in missing
         }
         message = "\n".join(self._tool.slots[name].question(self._language) for name in missing)
-        return Ask(message, fields, _Progress(**{**vars(progress), "asks": "slots"}).dumped())
+        return Ask(message, fields, _Progress(**{**vars(progress), "asks": "slots"}).dumped(), consent=False)
 
     def _ask_consent(self, preview: str, digest: str, progress: _Progress) -> Ask:
         fields = {CONFIRM: {"type": "boolean", "description": _CONFIRM[self._language]}}
@@ -167,15 +172,30 @@ def annotations_of(effect: Effect) -> types.ToolAnnotations:
     )
 
 
-def result_of(outcome: Outcome) -> types.CallToolResult:
-    """An outcome as MCP's result: text, and JSON where there is some."""
-    content = outcome.content
-    files = [f"file: {name}" for name in outcome.files]
-    if isinstance(content, str):
-        return text_result("\n".join([content, *files]))
-    plain = json.loads(json.dumps(content, ensure_ascii=False, default=str))
-    text = "\n".join([json.dumps(plain, ensure_ascii=False), *files])
-    return text_result(text, plain if isinstance(plain, dict) else {"result": plain})
+def result_of(outcome: Outcome, workspace: Path) -> types.CallToolResult:
+    """An outcome as MCP's result: text, JSON where there is some, and the files themselves where they are small."""
+    if isinstance(outcome.content, str):
+        result = text_result(outcome.content)
+    else:
+        plain = json.loads(json.dumps(outcome.content, ensure_ascii=False, default=str))
+        structured = plain if isinstance(plain, dict) else {"result": plain}
+        result = text_result(json.dumps(plain, ensure_ascii=False), structured)
+    blocks = [_block(workspace, name) for name in outcome.files]
+    return result.model_copy(update={"content": [*result.content, *blocks]})
+
+
+def _block(workspace: Path, name: str) -> types.ContentBlock:
+    """A file of the workspace; one that is too large to be sent is only named."""
+    path, kind = workspace / name, (mimetypes.guess_type(name)[0] or "application/octet-stream").replace("/x-wav", "/wav")
+    if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
+        return types.TextContent(text=f"file: {name}")
+    data = base64.b64encode(path.read_bytes()).decode()
+    if kind.startswith("image/"):
+        return types.ImageContent(data=data, mime_type=kind)
+    if kind.startswith("audio/"):
+        return types.AudioContent(data=data, mime_type=kind)
+    uri = f"axk1://workspace/{quote(name)}"
+    return types.EmbeddedResource(resource=types.BlobResourceContents(uri=uri, blob=data, mime_type=kind))
 
 
 def _continued(tool: Tool, progress: _Progress, asked: Asked) -> _Progress:

@@ -5,6 +5,7 @@ answers; its state travels with the client, sealed, and holds for another proces
 older protocols are asked in the middle of the call. A client that cannot ask its person reads what is missing.
 """
 
+import dataclasses
 import json
 import logging
 import os
@@ -86,7 +87,7 @@ async def _in_rounds(
     asked = Asked()
     if params.request_state is not None:
         kept = json.loads(params.request_state)
-        ask = Ask(kept["message"], kept["fields"], kept["state"])
+        ask = Ask(**kept)
         response = (params.input_responses or {}).get(FORM)
         if not isinstance(response, types.ElicitResult):
             return _input_required(ask)
@@ -148,10 +149,8 @@ def _form(ask: Ask) -> dict[str, Any]:
 
 def _input_required(ask: Ask) -> types.InputRequiredResult:
     params = types.ElicitRequestFormParams(message=ask.message, requested_schema=_form(ask))
-    kept = {"message": ask.message, "fields": {name: dict(one) for name, one in ask.fields.items()}, "state": ask.state}
-    return types.InputRequiredResult(
-        input_requests={FORM: types.ElicitRequest(params=params)}, request_state=json.dumps(kept, ensure_ascii=False)
-    )
+    kept = json.dumps(dataclasses.asdict(ask), ensure_ascii=False)
+    return types.InputRequiredResult(input_requests={FORM: types.ElicitRequest(params=params)}, request_state=kept)
 
 
 def _can_ask(context: Context) -> bool:
@@ -162,13 +161,17 @@ def _can_ask(context: Context) -> bool:
 
 
 def _cannot_ask(one: Served, ask: Ask) -> types.CallToolResult:
-    questions = "; ".join(f"{name}: {schema.get('description', '')}" for name, schema in ask.fields.items())
-    text = f"{one.name} needs the person, whom this client cannot ask. {ask.message}\n{questions}"
-    return types.CallToolResult(
-        content=[types.TextContent(text=text)],
-        structured_content={"input_required": {name: dict(schema) for name, schema in ask.fields.items()}},
-        is_error=True,
-    )
+    """What a client without forms reads: the questions, where it may answer them by arguments. Raises MCPError."""
+    if ask.consent:
+        form = types.ElicitationCapability(form=types.FormElicitationCapability())
+        needed = types.MissingRequiredClientCapabilityErrorData(
+            required_capabilities=types.ClientCapabilities(elicitation=form)
+        )
+        text = f"{one.name} needs the person's consent, and this client cannot ask for it (elicitation)"
+        data = needed.model_dump(mode="json", by_alias=True, exclude_none=True)
+        raise MCPError(types.MISSING_REQUIRED_CLIENT_CAPABILITY, text, data)
+    questions = [f"{name}: {schema.get('description', '')}" for name, schema in ask.fields.items()]
+    return failure("\n".join([f"{one.name} needs to know more. Ask the person, and call it again with", *questions]))
 
 
 def _caller(context: Context) -> Caller:

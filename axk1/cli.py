@@ -78,7 +78,7 @@ COMMANDS: dict[str, Command] = {
         "axk1.distill.capture", "CacheConfig", "build_cache", recipe="recipes/nano/cache.toml",
     ),
     "distill import": Command(
-        "A cache that another program wrote (DistillKit, open-instruct) as a knowledge cache",
+        "A cache that another program wrote (DistillKit, open-instruct, Megatron-LM) as a knowledge cache",
         "axk1.distill.importing", "ImportCacheConfig", "import_cache", argument="folder",
     ),
     "distill verify": Command(
@@ -124,6 +124,10 @@ COMMANDS: dict[str, Command] = {
     "chat": Command(
         "Talk to a checkpoint",
         "axk1.channels.terminal", "ChatConfig", "chat", argument="path", needs_model="path",
+    ),
+    "ask": Command(
+        "An answer from your documents, every sentence of it cited and checked; or none",
+        "axk1.search.ask", "AskConfig", "ask", argument="question", talks=True,
     ),
     "serve": Command(
         "A checkpoint, or servers elsewhere, behind OpenAI's API",

@@ -122,10 +122,10 @@ def _train_variant(config: DistillConfig, variant: str) -> Path:
     cache = KnowledgeCache.open(config.cache, teacher_hash=checkpoint_hash(config.teacher))
     return run_stage(
         config,
-        lambda material: VARIANTS[variant](config, cache, material.shards),
+        lambda material: VARIANTS[variant](config, [cache], material.shards),
         title=f"distill train, {variant}",
         next_command=f"axk1 chat {config.output}",
-        narrow=lambda material: narrowed(config, cache, material),
+        narrow=lambda material: narrowed(config, [cache], material),
         extra_inputs={"knowledge_cache": cache.manifest.content_hash, "objective": objective_hash()},
     )
 

@@ -13,6 +13,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from axk1.distill.lessons import Lesson
 from axk1.distill.loss import DistillLoss
 from axk1.distill.student import Distillation
 from axk1.distill.targets import Targets, TopKTargets
@@ -35,28 +36,29 @@ class Text(Distillation):
 class Hard(Distillation):
     """The teacher's best token, as if it were certain."""
 
-    def teacher_of(self, batch: TorchBatch) -> Targets:
-        return hard_targets(super().teacher_of(batch))
+    def teacher_of(self, batch: TorchBatch, number: int = 0) -> Targets:
+        return hard_targets(super().teacher_of(batch, number))
 
 
 class Cut(Distillation):
     """The teacher's top tokens, renormalised: its tail counts as impossible."""
 
-    def teacher_of(self, batch: TorchBatch) -> Targets:
-        return cut_targets(super().teacher_of(batch))
+    def teacher_of(self, batch: TorchBatch, number: int = 0) -> Targets:
+        return cut_targets(super().teacher_of(batch, number))
 
 
 class Renormalised(Distillation):
     """Both sides renormalised over the teacher's top tokens: what lies outside has no teacher at all."""
 
     def _loss(
-        self, model: Transformer, states_NH: Tensor, targets_N: Tensor, teacher: Targets, ce_weight: float
-    ) -> DistillLoss:
+        self, model: Transformer, states_NH: Tensor, targets_N: Tensor, teacher: Targets, lesson: Lesson,
+        ce_weight: float,
+    ) -> DistillLoss:  # fmt: skip
         rows_N = targets_N != IGNORE_INDEX
         logits_NV = states_NH[rows_N] @ model.output_weight.t()
         divergence = renormalised_kl(logits_NV, teacher[rows_N])
         cross_entropy = torch.nn.functional.cross_entropy(logits_NV, targets_N[rows_N], reduction="sum")
-        total = self.config.kl_weight * divergence + ce_weight * cross_entropy
+        total = self.config.kl_weight * lesson.weight * divergence + ce_weight * cross_entropy
         return DistillLoss(total, divergence.detach(), cross_entropy.detach(), int(rows_N.sum()))
 
 

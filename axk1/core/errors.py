@@ -4,6 +4,7 @@
     ├── ConfigError        a recipe or an option: names the field, the value and what is allowed
     ├── ArtifactError      a folder between stages is missing, incomplete, corrupt, or made from other inputs
     │   ├── CheckpointError    weights and config do not fit together
+    │   │   └── UnknownNetwork     an architecture, or a variant of one, that our own code does not have
     │   └── TokenizerMismatch  two artifacts were made with different tokenizers
     ├── SourceError        a document source cannot be had, or is not what its hash says
     ├── TrainingDiverged   the loss or the gradient is no longer a finite number
@@ -42,6 +43,10 @@ class ArtifactError(AXK1Error):
 
 class CheckpointError(ArtifactError):
     """Weights and config do not fit together."""
+
+
+class UnknownNetwork(CheckpointError):
+    """An architecture, or a variant of one, that our own code does not have; transformers may."""
 
 
 class TokenizerMismatch(ArtifactError):

@@ -116,22 +116,24 @@ class DistillKitCache:
     """A folder of DistillKit's, open for reading. Raises ArtifactError where it is none."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.files = folder, sorted(folder.glob("*.parquet"))
-        if not self.files:
+        self.folder, self._tables = folder, sorted(folder.glob("*.parquet"))
+        if not self._tables:
             raise ArtifactError(f"{str(folder)!r} has no *.parquet, so it is no cache of DistillKit")
-        names = set(pyarrow.parquet.read_schema(self.files[0]).names)
+        names = set(pyarrow.parquet.read_schema(self._tables[0]).names)
         self.columns = next((pair for pair in (_CODED, _RAW) if names >= {"input_ids", *pair}), None)
         if self.columns is None:
             raise ArtifactError(
-                f"{str(self.files[0])!r} has the columns {', '.join(sorted(names))}; known are input_ids with "
+                f"{str(self._tables[0])!r} has the columns {', '.join(sorted(names))}; known are input_ids with "
                 f"{' and '.join(_CODED)}, or with {' and '.join(_RAW)}",
                 repair="let DistillKit's newer codec write it; the older one (coeffs) is not read",
             )
         self.codec = Codec.load(folder / CODEC) if self.columns == _CODED else None
+        self.files = [*self._tables, *([folder / CODEC] if self.codec else [])]
+        self.least_vocab_size = self.codec.d if self.codec else 0
 
     def samples(self) -> Iterator[np.ndarray]:
         """The token ids of each row, in order."""
-        for file in self.files:
+        for file in self._tables:
             for batch in pyarrow.parquet.ParquetFile(file).iter_batches(columns=["input_ids"]):
                 for row in batch.column("input_ids"):
                     yield np.array(row.as_py(), np.int64)
@@ -140,14 +142,14 @@ class DistillKitCache:
         """K."""
         if self.codec is not None:
             return self.codec.k
-        first = pyarrow.parquet.read_table(self.files[0], columns=["top_values"]).column(0)
+        first = pyarrow.parquet.read_table(self._tables[0], columns=["top_values"]).column(0)
         return next((len(row[0]) for row in first.to_pylist() if row), 0)
 
     def rows(self, numbers: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Ids [R, K] and log-probabilities [R, K] of samples by their numbers, in that order."""
         found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         first = 0
-        for file in self.files:
+        for file in self._tables:
             size = pyarrow.parquet.ParquetFile(file).metadata.num_rows
             inside = sorted(number for number in set(numbers) if first <= number < first + size)
             if inside:
@@ -156,6 +158,9 @@ class DistillKitCache:
                 found |= {number: self._decode(row) for number, row in zip(inside, taken, strict=True)}
             first += size
         return [found[number] for number in numbers]
+
+    def close(self) -> None:
+        """Keeps nothing on disk."""
 
     def _decode(self, row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         ids, log_probs = (row[name] for name in self.columns)

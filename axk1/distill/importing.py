@@ -6,9 +6,10 @@ files alone. Whether row i speaks of token i + 1 is tried on the text itself bef
 """
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -24,7 +25,8 @@ from axk1.distill.building import CacheBuilder, CachePlan
 from axk1.distill.cache import KIND
 from axk1.distill.capture import CHUNK_ROWS
 from axk1.distill.coding import token_order
-from axk1.distill.distillkit import CODEC, DistillKitCache
+from axk1.distill.distillkit import DistillKitCache
+from axk1.distill.megatron import MegatronCache
 from axk1.distill.records import Distributions, TokenRanks, TopKRecords, concatenate
 from axk1.distill.teachers import checkpoint_hash
 from axk1.tokenizer.tokenizer import Tokenizer
@@ -45,8 +47,12 @@ class ImportCacheConfig:
     """Folder of the teacher's tokenizer, which made the ids in the cache."""
     output: Path
     """The knowledge cache to make."""
-    format: Literal["distillkit"] = "distillkit"
-    """Who wrote it: ``distillkit`` is DistillKit 1.0.0 or open-instruct, log-probabilities plain or coded."""
+    format: Literal["distillkit", "megatron"] = "distillkit"
+    """Who wrote it: ``distillkit`` is DistillKit 1.0.0 or open-instruct, log-probabilities plain or coded;
+    ``megatron`` is Megatron-LM's ``--logits-save-dir``."""
+    tokens: Path | None = None
+    """Format ``megatron``, whose cache holds no tokens: the stream of samples that training consumed, in its order, as
+    an array [samples, tokens of one and its last label] in a ``.npy`` file."""
     shards: Path | None = None
     """Where to write the cache's token ids as shards, which a student needs to learn from it; left out, nowhere."""
     teacher: Path | None = None
@@ -59,6 +65,41 @@ class ImportCacheConfig:
     def __post_init__(self) -> None:
         require(self.temperature > 0, "temperature", self.temperature, "a number above 0")
         require(self.shards != self.output, "shards", self.shards, "another folder than output")
+        named = (self.tokens is not None) == (self.format == "megatron")
+        require(named, "tokens", self.tokens and str(self.tokens), "a .npy file with format megatron, and only there")
+
+
+class ForeignCache(Protocol):
+    """A cache that another program wrote."""
+
+    folder: Path
+    files: list[Path]
+    """All that it is read from; their hashes tell one cache from another."""
+    least_vocab_size: int
+    """The teacher had at least so many entries."""
+
+    def samples(self) -> Iterable[np.ndarray]:
+        """The token ids of each sample, in order."""
+        ...
+
+    def top_k(self) -> int:
+        """K, the most entries of a row."""
+        ...
+
+    def rows(self, numbers: Sequence[int]) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        """Ids [R, K] and log-probabilities [R, K] of samples by their numbers; -inf where there is no entry."""
+        ...
+
+    def close(self) -> None:
+        """Deletes what it keeps on disk beside the cache."""
+        ...
+
+
+def _open(config: ImportCacheConfig) -> ForeignCache:
+    if config.format == "distillkit":
+        return DistillKitCache(config.folder)
+    scratch = config.output.with_name(f".{config.output.name}.reading")
+    return MegatronCache(config.folder, config.tokens, scratch)
 
 
 def import_cache(config: ImportCacheConfig, *, dry_run: bool = False) -> Path:
@@ -71,7 +112,7 @@ def import_cache(config: ImportCacheConfig, *, dry_run: bool = False) -> Path:
         ArtifactError: the folder holds no such cache, a row is corrupt, or its rows do not fit its text.
         TokenizerMismatch: the cache holds ids that the tokenizer does not have.
     """
-    source = DistillKitCache(config.folder)
+    source = _open(config)
     tokenizer = Tokenizer.load(config.tokenizer)
     samples = list(source.samples())
     _check_ids(config, samples, tokenizer.vocab_size)
@@ -97,12 +138,13 @@ def import_cache(config: ImportCacheConfig, *, dry_run: bool = False) -> Path:
             _fill(config, source, builder, numbers, inputs)
     if config.shards is not None:
         _write_shards(config, tokenizer, [samples[number] for number in numbers], inputs)
+    source.close()
     print_next("axk1 distill train RECIPE.toml --cache " + str(config.output))
     return config.output
 
 
 def _plan(
-    config: ImportCacheConfig, source: DistillKitCache, samples: list[np.ndarray], vocab_size: int,
+    config: ImportCacheConfig, source: ForeignCache, samples: list[np.ndarray], vocab_size: int,
     inputs: dict[str, str],
 ) -> tuple[CachePlan, list[int]]:  # fmt: skip
     """The samples by key, each content once, and which number each has in the source."""
@@ -113,7 +155,7 @@ def _plan(
     keys = sorted(first)
     numbers = [first[key] for key in keys]
     counts_V = np.bincount(np.concatenate([samples[number] for number in numbers]), minlength=vocab_size)
-    vocab_size = max(vocab_size, source.codec.d if source.codec else 0)
+    vocab_size = max(vocab_size, source.least_vocab_size)
     counts_V = np.pad(counts_V, (0, vocab_size - len(counts_V)))
     records = TopKRecords(source.top_k(), 0, vocab_size, TokenRanks(token_order(counts_V)))
     lengths = np.array([len(samples[number]) - 1 for number in numbers], np.int64)
@@ -123,7 +165,7 @@ def _plan(
 
 
 def _fill(
-    config: ImportCacheConfig, source: DistillKitCache, builder: CacheBuilder, numbers: list[int],
+    config: ImportCacheConfig, source: ForeignCache, builder: CacheBuilder, numbers: list[int],
     inputs: dict[str, str],
 ) -> None:  # fmt: skip
     plan, done = builder.plan, set(builder.resume())
@@ -154,16 +196,18 @@ def _fill(
 def distributions(ids_RK: np.ndarray, log_probs_RK: np.ndarray, vocab_size: int) -> tuple[Distributions, int]:
     """Another's K best tokens as rows of ours, and how many rows summed to more than one and were scaled down.
 
-    A log-probability of -inf stands for an entry that was never written, whose id means nothing: it becomes some
-    token that the row does not have, with no mass. Of the tail only the mass is known.
+    A log-probability of -inf stands for an entry that was never written, whose id means nothing: it becomes some token
+    that the row does not have, with no mass; one of the last, which are rare. Of the tail only the mass is known.
     """
     if np.isnan(log_probs_RK).any():
         raise ArtifactError("the cache holds a log-probability that is no number")
     missing_RK = np.isneginf(log_probs_RK) | (ids_RK < 0) | (ids_RK >= vocab_size)
     ids_RK = ids_RK.copy()
     for row in np.flatnonzero(missing_RK.any(axis=1)):
-        free = np.setdiff1d(np.arange(ids_RK.shape[1] * 2), ids_RK[row][~missing_RK[row]])
-        ids_RK[row, missing_RK[row]] = free[: missing_RK[row].sum()]
+        free = np.setdiff1d(
+            np.arange(max(vocab_size - 2 * ids_RK.shape[1], 0), vocab_size), ids_RK[row][~missing_RK[row]]
+        )
+        ids_RK[row, missing_RK[row]] = free[-missing_RK[row].sum() :]
     log_probs_RK = np.where(missing_RK, _FLOOR, np.maximum(log_probs_RK.astype(np.float64), _FLOOR))
     mass_R = np.exp(log_probs_RK).sum(axis=1)
     above_R = mass_R > 1 - _LEAST_TAIL
@@ -187,7 +231,7 @@ def _check_ids(config: ImportCacheConfig, samples: list[np.ndarray], vocab_size:
         raise ArtifactError(f"the cache {str(config.folder)!r} holds no sample of two tokens")
 
 
-def _check_rows(source: DistillKitCache, ids_RK: np.ndarray, rows: int) -> None:
+def _check_rows(source: ForeignCache, ids_RK: np.ndarray, rows: int) -> None:
     if len(ids_RK) != rows:
         raise ArtifactError(
             f"a sample of {str(source.folder)!r} has {rows + 1} tokens and {len(ids_RK)} rows, where every token "
@@ -195,7 +239,7 @@ def _check_rows(source: DistillKitCache, ids_RK: np.ndarray, rows: int) -> None:
         )
 
 
-def _check_order(source: DistillKitCache, samples: list[np.ndarray]) -> None:
+def _check_order(source: ForeignCache, samples: list[np.ndarray]) -> None:
     """Tries whether row i is likelier to speak of token i + 1 than of token i. Raises ArtifactError where not."""
     probes = [number for number, sample in enumerate(samples) if len(sample) >= 2][:_PROBES]
     held = np.zeros(2)
@@ -213,9 +257,9 @@ def _check_order(source: DistillKitCache, samples: list[np.ndarray]) -> None:
         )
 
 
-def _hash_of(source: DistillKitCache) -> str:
+def _hash_of(source: ForeignCache) -> str:
     digest = hashlib.sha256()
-    for file in [*source.files, *([source.folder / CODEC] if source.codec else [])]:
+    for file in source.files:
         digest.update(f"{file.name}\0{sha256_file(file)}\n".encode())
     return digest.hexdigest()
 

@@ -72,6 +72,7 @@ class OnPolicyConfig(DistillConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(not self.teachers, "teachers", len(self.teachers), "none: one teacher scores the answers")
         require(self.teacher is not None, "teacher", None, "the checkpoint that scores the answers")
         share = self.on_policy_share
         require(0 < share <= 1, "on_policy_share", share, "above 0, at most 1")
@@ -146,13 +147,13 @@ class _Course:
         """Leaves out of the shards what the cache does not hold; answers are written to the prompts of all."""
         longest = self.config.sequence_length - self.config.max_new_tokens
         self._prompts = Prompts(material.shards, longest=longest, seed=self.config.seed)
-        return material if self.cache is None else narrowed(self.config, self.cache, material)
+        return material if self.cache is None else narrowed(self.config, [self.cache], material)
 
     def open(self, material: Material) -> "_Course":
         """Takes the opened inputs."""
         self._material = material
         check_teacher(self.config.teacher, material.shards[0])
-        self._offline = None if self.cache is None else Distillation(self.config, self.cache, material.shards)
+        self._offline = None if self.cache is None else Distillation(self.config, [self.cache], material.shards)
         return self
 
     def batches(self, packed: PackedBatches) -> "_Course":
@@ -273,4 +274,4 @@ class _OpenRound:
         self.data = data
         sizes = {"sequence_length": config.sequence_length, "rows": config.rows}
         self.batches = PackedBatches([data.shards], [1.0], seed=config.seed + number, **sizes)
-        self.objective = Distillation(config.on_own_answers(), data.cache, [data.shards])
+        self.objective = Distillation(config.on_own_answers(), [data.cache], [data.shards])

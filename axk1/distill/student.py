@@ -7,12 +7,10 @@ Shapes: B rows, T positions, N = B x T.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from axk1.core.config import require
@@ -21,7 +19,7 @@ from axk1.data.shards import Shards
 from axk1.distill.cache import MADE_BY, KnowledgeCache
 from axk1.distill.divergence import Divergence, DivergenceName
 from axk1.distill.hidden import HiddenRecords
-from axk1.distill.kinds import arrays_of
+from axk1.distill.lessons import CachedTeacher, Lesson, TeacherSource, plan_lessons, shard_of_positions
 from axk1.distill.loss import DistillLoss, fused_linear_distillation
 from axk1.distill.records import TopKRecords
 from axk1.distill.sampled import SampledRecords
@@ -49,10 +47,12 @@ TARGETS: dict[str, type[Targets]] = {
 class DistillConfig(TrainConfig):
     """A student's training: ``model`` is the student, ``shards`` the text, ``cache`` what the teacher says of it."""
 
-    cache: Path
+    cache: Path | None = None
     """The knowledge cache; samples of the shards that it does not hold are left out."""
     teacher: Path | None = None
     """The checkpoint that the cache must have been made from; left out, the cache is taken as it is."""
+    teachers: tuple[TeacherSource, ...] = ()
+    """Several teachers, each with its cache and its weight in each of the shards, in place of ``cache``."""
     kl_weight: float = 0.9
     """Weight of the divergence from the teacher; with 0 nothing is learnt from it."""
     ce_weight: float = 0.1
@@ -77,7 +77,22 @@ class DistillConfig(TrainConfig):
         both = self.kl_weight + self.ce_weight
         require(both > 0, "ce_weight", self.ce_weight, "a number above 0, since kl_weight is 0")
         require(self.temperature > 0, "temperature", self.temperature, "a number above 0")
+        self._check_teachers()
         self.measure()
+
+    def _check_teachers(self) -> None:
+        one = self.cache is None and self.teacher is None
+        require(one or not self.teachers, "teachers", len(self.teachers), "none beside cache and teacher")
+        for source in self.teachers:
+            fits = len(source.weights) in (0, len(self.shards))
+            require(fits, "teachers.weights", source.weights, f"a weight for each of the {len(self.shards)} shards")
+
+    def sources(self) -> tuple[TeacherSource, ...]:
+        """The teachers. Raises ConfigError where there is none."""
+        if self.teachers:
+            return self.teachers
+        require(self.cache is not None, "cache", None, "a knowledge cache, or several in [[teachers]]")
+        return (TeacherSource(cache=self.cache, teacher=self.teacher),)
 
     def measure(self) -> Divergence:
         """The divergence. Raises ConfigError where its numbers are out of range."""
@@ -94,61 +109,75 @@ def train_student(config: DistillConfig, *, dry_run: bool = False) -> Path:
         ArtifactError: the cache is missing, corrupt, made from another teacher, or holds none of the samples.
         TokenizerMismatch: cache, shards and student were made for different tokenizers.
     """
-    teacher_hash = checkpoint_hash(config.teacher) if config.teacher is not None else None
-    cache = KnowledgeCache.open(config.cache, teacher_hash=teacher_hash)
+    sources = config.sources()
+    caches = [_open(source) for source in sources]
+    inputs = {}
+    for number, cache in enumerate(caches):
+        place = f"[{number}]" if config.teachers else ""
+        inputs |= {f"knowledge_cache{place}": cache.manifest.content_hash, f"teacher{place}": cache.teacher_hash}
 
     return run_stage(
         config,
-        lambda material: Distillation(config, cache, material.shards),
+        lambda material: Distillation(config, caches, material.shards),
         title="distill train",
         next_command=f"axk1 chat {config.output}",
-        narrow=lambda material: narrowed(config, cache, material),
-        extra_inputs={"knowledge_cache": cache.manifest.content_hash, "teacher": cache.teacher_hash},
+        narrow=lambda material: narrowed(config, caches, material),
+        extra_inputs=inputs,
         dry_run=dry_run,
     )
 
 
-def narrowed(config: DistillConfig, cache: KnowledgeCache, material: Material) -> Material:
-    """The inputs with only those samples that the cache holds.
+def _open(source: TeacherSource) -> KnowledgeCache:
+    teacher_hash = checkpoint_hash(source.teacher) if source.teacher is not None else None
+    return KnowledgeCache.open(source.cache, teacher_hash=teacher_hash)
+
+
+def narrowed(config: DistillConfig, caches: Sequence[KnowledgeCache], material: Material) -> Material:
+    """The inputs with only those samples that the caches of all their teachers hold.
 
     Raises:
-        ArtifactError, TokenizerMismatch: the cache does not fit them, or holds nothing of one of the shards.
+        ArtifactError, TokenizerMismatch: a cache does not fit them, or holds nothing of a shard that it teaches.
     """
-    _check_fit(config, cache, material)
-    shards = tuple(cached_samples(one, cache) for one in material.shards)
-    for source, one in zip(config.shards, shards, strict=True):
-        if not len(one):
-            what = f"the knowledge cache {str(config.cache)!r} holds no sample of {str(source.folder)!r}"
-            raise ArtifactError(what, repair=f"{MADE_BY} RECIPE.toml (with these shards)")
-    return dataclasses.replace(material, shards=shards)
+    shards = list(material.shards)
+    for source, cache in zip(config.sources(), caches, strict=True):
+        _check_fit(config, cache, material)
+        for number, folder in enumerate(config.shards):
+            if source.weight(number) == 0:
+                continue
+            shards[number] = cached_samples(shards[number], cache)
+            if not len(shards[number]):
+                what = f"the knowledge cache {str(source.cache)!r} holds no sample of {str(folder.folder)!r}"
+                what += " that the other caches hold" if config.teachers else ""
+                raise ArtifactError(what, repair=f"{MADE_BY} RECIPE.toml (with these shards)")
+    return dataclasses.replace(material, shards=tuple(shards))
 
 
 class Distillation:
-    """The objective: a divergence from the cached teacher, mixed with cross-entropy.
+    """The objective: divergences from the cached teachers, mixed with cross-entropy.
 
     Args:
         config: weights, temperature, and when to measure.
-        cache: the teacher's distributions.
+        caches: the teachers' distributions, in the order of ``config.sources()``.
         shards: the shards that ``batch.samples`` counts in, in order.
     """
 
-    def __init__(self, config: DistillConfig, cache: KnowledgeCache, shards: Sequence[Shards]) -> None:
-        self.config, self.cache, self.divergence = config, cache, config.measure()
+    def __init__(self, config: DistillConfig, caches: Sequence[KnowledgeCache], shards: Sequence[Shards]) -> None:
+        self.config, self.divergence = config, config.measure()
         self._figure = "kl_to_teacher" if config.divergence == "forward_kl" else f"{config.divergence}_to_teacher"
-        self._keys = [np.asarray(one.keys) for one in shards]
-        require_defined(self.divergence, TARGETS[cache.records.kind])
+        self.lessons = plan_lessons(config.teachers, len(shards))
+        self._teachers = []
+        for number, cache in enumerate(caches):
+            require_defined(self.divergence, TARGETS[cache.records.kind])
+            taught = [lesson.shards for lesson in self.lessons if lesson.teacher == number]
+            self._teachers.append(CachedTeacher(cache, shards, frozenset().union(*taught)))
 
     def __call__(self, model: Transformer, batch: TorchBatch) -> Loss:
         hidden = model.hidden(batch.tokens_BT, batch.positions_BT, batch.segments_BT)
         states_NH, targets_N = hidden.states_BTH.flatten(0, 1), batch.targets_BT.flatten()
         routing, metrics = routing_loss(hidden, batch)
         if self._needs_teacher(batch.step):
-            teacher = self.teacher_of(batch)
-            loss = self._loss(model, states_NH, targets_N, teacher, self.config.ce_weight)
-            total, cross_entropy = loss.total, loss.cross_entropy
-            metrics[self._figure] = loss.divergence / batch.n_targets
-            if self._teaches_prompts:
-                total = total + self._loss(model, states_NH, within_prompts(batch), teacher, 0.0).total
+            total, divergence, cross_entropy = self._taught(model, states_NH, batch)
+            metrics[self._figure] = divergence / batch.n_targets
         else:
             cross_entropy, _ = fused_linear_cross_entropy(states_NH, model.output_weight, targets_N)
             total = self.config.ce_weight * cross_entropy
@@ -156,70 +185,63 @@ class Distillation:
         divisor = batch.n_positions if self._teaches_prompts else batch.n_targets
         return Loss(total / divisor + self.config.balance_loss_weight * routing, metrics)
 
+    def _taught(self, model: Transformer, states_NH: torch.Tensor, batch: TorchBatch) -> tuple[torch.Tensor, ...]:
+        """Sums over positions: the loss; over targets the divergence (each teacher's by its weight), cross-entropy."""
+        config, targets_N = self.config, batch.targets_BT.flatten()
+        shard_N = None if len(self.lessons) == 1 else shard_of_positions(batch)
+        said = [self.teacher_of(batch, number) for number in range(len(self._teachers))]
+        total = divergence = cross_entropy = states_NH.new_zeros(())
+        for lesson in self.lessons:
+            its_targets_N = _within(lesson, shard_N, targets_N)
+            if lesson.teacher is None:
+                of_text, _ = fused_linear_cross_entropy(states_NH, model.output_weight, its_targets_N)
+                total, cross_entropy = total + config.ce_weight * of_text, cross_entropy + of_text.detach()
+                continue
+            teacher = said[lesson.teacher]
+            loss = self._loss(model, states_NH, its_targets_N, teacher, lesson, config.ce_weight * lesson.has_text)
+            total, divergence = total + loss.total, divergence + lesson.weight * loss.divergence
+            cross_entropy = cross_entropy + loss.cross_entropy * lesson.has_text
+            if self._teaches_prompts:
+                prompts_N = _within(lesson, shard_N, within_prompts(batch))
+                total = total + self._loss(model, states_NH, prompts_N, teacher, lesson, 0.0).total
+        return total, divergence, cross_entropy
+
+    def teacher_of(self, batch: TorchBatch, number: int = 0) -> Targets:
+        """A teacher's distribution at each of the N positions; rows of which it says nothing are zero."""
+        return self._teachers[number].of(batch)
+
     @property
     def _teaches_prompts(self) -> bool:
         return self.config.teach_prompts and self.config.kl_weight > 0
 
     def _loss(
-        self, model: Transformer, states_NH: torch.Tensor, targets_N: torch.Tensor, teacher: Targets, ce_weight: float
-    ) -> DistillLoss:
+        self, model: Transformer, states_NH: torch.Tensor, targets_N: torch.Tensor, teacher: Targets, lesson: Lesson,
+        ce_weight: float,
+    ) -> DistillLoss:  # fmt: skip
         return fused_linear_distillation(
             states_NH,
             model.output_weight,
             targets_N,
             teacher,
-            kl_weight=self.config.kl_weight,
+            kl_weight=self.config.kl_weight * lesson.weight,
             ce_weight=ce_weight,
             temperature=self.config.temperature,
             divergence=self.divergence,
         )
-
-    def teacher_of(self, batch: TorchBatch) -> Targets:
-        """The teacher's distribution at each of the N positions; rows without a next token in their sample are zero."""
-        samples = batch.samples
-        keys = np.stack([self._keys[sample["shard"]][sample["sample"]] for sample in samples])
-        found = self.cache.lookup(keys)
-        rows = np.diff(found.offsets)
-        if not np.array_equal(rows, samples["length"] - 1):
-            raise ArtifactError(
-                f"the knowledge cache {str(self.cache.folder)!r} does not fit the lengths of the samples",
-                repair=f"{MADE_BY} RECIPE.toml",
-            )
-        width = batch.tokens_BT.shape[1]
-        first = samples["row"].astype(np.int64) * width + samples["column"]
-        where = np.repeat(first - found.offsets[:-1], rows) + np.arange(found.offsets[-1])
-        device = batch.tokens_BT.device
-
-        def spread(values: np.ndarray) -> torch.Tensor:
-            spaced = np.zeros((batch.tokens_BT.numel(), *values.shape[1:]), values.dtype)
-            spaced[where] = values
-            return torch.from_numpy(spaced).to(device)
-
-        return self._as_targets({name: spread(part) for name, part in arrays_of(found.rows).items()})
-
-    def _as_targets(self, parts: dict[str, torch.Tensor]) -> Targets:
-        """What the cache holds of N positions, as the loss takes it."""
-        records = self.cache.records
-        if isinstance(records, TopKRecords):
-            parts.pop("text_log_probs_N", None)
-            return TopKTargets(**parts, vocab_size=records.vocab_size)
-        if isinstance(records, SampledRecords):
-            counts_NS = parts["counts_NS"]
-            weights_NS = counts_NS / counts_NS.sum(1, keepdim=True).clamp(min=1)
-            return SampledTargets(parts["ids_NS"], weights_NS, records.vocab_size, parts["entropy_N"])
-        states_NJ = parts["states_NH"].view(torch.bfloat16).float()
-        return HiddenTargets(states_NJ, self._output_matrix.to(states_NJ.device))
-
-    @functools.cached_property
-    def _output_matrix(self) -> torch.Tensor:
-        """The teacher's output matrix of a ``hidden`` cache, [V, J] in fp32."""
-        return self.cache.output_matrix().float()
 
     def _needs_teacher(self, step: int) -> bool:
         """Whether this step (from 0) learns from the teacher or, being logged, measures the distance to it."""
         number = step + 1
         logged = number % self.config.log_steps == 0 or number in (1, self.config.total_steps)
         return self.config.kl_weight > 0 or (self.config.track_kl and logged)
+
+
+def _within(lesson: Lesson, shard_N: torch.Tensor | None, targets_N: torch.Tensor) -> torch.Tensor:
+    """The targets [N] of a lesson; those of others become -100. No shards where there is one lesson for all."""
+    if shard_N is None:
+        return targets_N
+    taught_N = torch.isin(shard_N, torch.tensor(sorted(lesson.shards), device=shard_N.device))
+    return targets_N.masked_fill(~taught_N, IGNORE_INDEX)
 
 
 def within_prompts(batch: TorchBatch) -> torch.Tensor:
@@ -235,7 +257,7 @@ def _check_fit(config: DistillConfig, cache: KnowledgeCache, material: Material)
 
     Its vocabulary may be larger than the student's: both have the tokenizer's tokens, so the rest is padding.
     """
-    folder = str(config.cache)
+    folder = str(cache.folder)
     if cache.tokenizer_hash != material.tokenizer.content_hash:
         raise TokenizerMismatch(
             f"the knowledge cache {folder!r} was made with another tokenizer than {str(config.tokenizer)!r}, so its "

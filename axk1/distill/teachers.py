@@ -3,26 +3,23 @@
 Shapes: B rows, T positions, H hidden size, V vocabulary.
 """
 
-import importlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from axk1.core.artifact import MANIFEST, content_hash, read_manifest
-from axk1.core.errors import ArtifactError, CheckpointError, ConfigError
+from axk1.core.errors import ArtifactError, CheckpointError
 from axk1.core.progress import human
 from axk1.distill.scoring import Teacher
 from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.model.inspect import inspect_model
+from axk1.train.foreign import ForeignConfig, is_product, load_foreign
 
 TeacherKind = Literal["axk1", "transformers", "server"]
-_PROBE = 16
-"""Positions on which a model of transformers is asked whether its logits are its states times its matrix."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +106,10 @@ class TransformersTeacher:
     """
 
     def __init__(self, folder: Path, *, vocab_size: int, device: torch.device, precision: str) -> None:
-        self._model = _load_foreign(folder).to(device)
+        self._model = load_foreign(folder).to(device)
         self._precision, self._device, self._vocab_size = precision, device, vocab_size
         self.weight_VH = self._model.get_output_embeddings().weight.detach()[:vocab_size].float()
-        if not self._is_product():
+        if not is_product(self._model, vocab_size):
             self.weight_VH = None
 
     @torch.no_grad()
@@ -123,42 +120,10 @@ class TransformersTeacher:
                 return self._model(input_ids=ids_BT, use_cache=False).logits[..., : self._vocab_size]
             return self._model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
 
-    @torch.no_grad()
-    def _is_product(self) -> bool:
-        """Whether states times matrix are the logits, on a few tokens."""
-        ids_BT = torch.arange(_PROBE, device=self._device).unsqueeze(0) % self._vocab_size
-        logits = self._model(input_ids=ids_BT, use_cache=False).logits[..., : self._vocab_size].float()
-        states = self._model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state.float()
-        if self.weight_VH is None or states.shape[-1] != self.weight_VH.shape[1]:
-            return False
-        return torch.allclose(states @ self.weight_VH.T, logits, atol=1e-3, rtol=1e-3)
-
-
-def _load_foreign(folder: Path) -> Any:
-    try:
-        # Not at the top: transformers is an extra, slow to import, and our own teachers do without it.
-        transformers = importlib.import_module("transformers")
-    except ImportError:
-        raise ConfigError(
-            f"our own code does not know the architecture of {str(folder)!r}, and transformers is not installed",
-            repair="pip install transformers",
-        ) from None
-    try:
-        return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"transformers cannot open {str(folder)!r}: {error}") from None
-
 
 def _foreign_facts(folder: Path, kind: TeacherKind) -> TeacherFacts:
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text("utf-8")) if path.is_file() or kind != "server" else {}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} is not a model config: {error}") from None
-    sizes = {**values, **values.get("text_config", {})}
-    named = ("vocab_size", "max_position_embeddings", "hidden_size")
-    # GPT-2 and its kin have their own names for the last two.
-    other = {"max_position_embeddings": "n_positions", "hidden_size": "n_embd"}
-    found = (sizes.get(name, sizes.get(other.get(name, ""))) for name in named)
-    architecture = (values.get("architectures") or ["unknown"])[0]
-    return TeacherFacts(kind, f"{folder}, {architecture} by {kind}", *found, None)
+    if kind == "server" and not (folder / "config.json").is_file():
+        return TeacherFacts(kind, f"{folder}, unknown by {kind}", None, None, None, None)
+    known = ForeignConfig.load(folder)
+    sizes = known.vocab_size, known.max_position_embeddings, known.hidden_size
+    return TeacherFacts(kind, f"{folder}, {known.architecture} by {kind}", *sizes, None)

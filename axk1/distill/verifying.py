@@ -30,6 +30,8 @@ _BEST = 50
 """Tokens of a position that are compared where the cache knows all."""
 _SIGMAS = 6.0
 """Standard errors by which the mean surprise of draws may be off."""
+_NO_ENTRY = -60.0
+"""Log-probabilities below count as none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,7 @@ def _compare(config: VerifyConfig, cache: KnowledgeCache) -> Disagreement:
             if isinstance(rows, TextDistributions):
                 text_R = np.concatenate([samples[number][1:] for number in batch]).astype(np.int64)
                 true_R = log_probs_RV.gather(1, torch.from_numpy(text_R)[:, None]).squeeze(1).numpy()
-                found.errors.append(np.abs(rows.of_text(text_R) - np.maximum(true_R, -60.0)))
+                found.errors.append(np.abs(rows.of_text(text_R) - np.maximum(true_R, _NO_ENTRY)))
         elif isinstance(rows, Draws):
             found.rounding = 0.5 / ENTROPY_STEPS
             _compare_draws(found, rows, log_probs_RV)
@@ -146,10 +148,14 @@ def _log_probs(states_RH: Tensor, weight_VH: Tensor | None, temperature: float) 
 
 def _compare_topk(found: Disagreement, rows: Distributions, log_probs_RV: Tensor) -> None:
     ids_RK = torch.from_numpy(rows.ids_RK)
-    top_RK = log_probs_RV.gather(1, ids_RK).numpy().astype(np.float64)
-    log_tail_R = log_probs_RV.scatter(1, ids_RK, float("-inf")).logsumexp(1).numpy().astype(np.float64)
-    true_RM = np.maximum(np.column_stack((top_RK, log_tail_R)), -60.0)
-    stored_RM = np.maximum(np.column_stack((rows.log_probs_RK, rows.log_tail_R)), -60.0)
+    stored_RM = np.maximum(np.column_stack((rows.log_probs_RK, rows.log_tail_R)), _NO_ENTRY)
+    top_RK = log_probs_RV.gather(1, ids_RK)
+    # An imported row may have fewer entries: what fills their places is of the tail.
+    is_entry_RK = torch.from_numpy(stored_RM[:, :-1] > _NO_ENTRY)
+    kept_RV = log_probs_RV.scatter(1, ids_RK, top_RK.masked_fill(is_entry_RK, float("-inf")))
+    log_tail_R = kept_RV.logsumexp(1).numpy().astype(np.float64)
+    top_RK = top_RK.masked_fill(~is_entry_RK, _NO_ENTRY).numpy().astype(np.float64)
+    true_RM = np.maximum(np.column_stack((top_RK, log_tail_R)), _NO_ENTRY)
     found.errors.append(np.abs(stored_RM - true_RM)[:, :-1])
     found.kl.append((np.exp(true_RM) * (true_RM - stored_RM)).sum(1))
     found.tail.append(np.exp(log_tail_R))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from axk1.core.config import from_dict, require
-from axk1.core.errors import CheckpointError, ConfigError
+from axk1.core.errors import CheckpointError, ConfigError, UnknownNetwork
 
 ARCHITECTURES = ("AXK1ForCausalLM", "Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM")
 GROUP_RULES = ("top2sum", "max", "none")
@@ -267,7 +267,7 @@ def _architecture(values: dict[str, Any]) -> str:
     if not named and model_type in by_type:
         return by_type[model_type]
     found = named[0] if named else model_type or "nothing"
-    raise CheckpointError(f"architectures = {found!r} is not supported; allowed: {', '.join(ARCHITECTURES)}")
+    raise UnknownNetwork(f"architectures = {found!r} is not supported; allowed: {', '.join(ARCHITECTURES)}")
 
 
 def _read_sparse_keys(values: dict[str, Any]) -> None:
@@ -283,9 +283,9 @@ def _read_sparse_keys(values: dict[str, Any]) -> None:
             raise CheckpointError(f"mlp_layer_types = {types} is not allowed; allowed: dense layers, then sparse ones")
         values["first_k_dense_replace"] = dense
     if values.pop("moe_layer_freq", 1) != 1:
-        raise CheckpointError("moe_layer_freq other than 1 is not supported")
+        raise UnknownNetwork("moe_layer_freq other than 1 is not supported")
     if values.pop("scoring_func", "sigmoid") != "sigmoid":
-        raise CheckpointError("scoring_func other than sigmoid is not supported")
+        raise UnknownNetwork("scoring_func other than sigmoid is not supported")
     # The released config says "none", under which transformers still takes groups by their top two: so do we.
     method = values.pop("topk_method", None)
     values.setdefault("group_rule", "max" if method == "group_limited_greedy" else "top2sum")
@@ -293,9 +293,9 @@ def _read_sparse_keys(values: dict[str, Any]) -> None:
 
 def _refuse_unsupported(values: dict[str, Any]) -> None:
     if (activation := values.pop("hidden_act", "silu")) != "silu":
-        raise CheckpointError(f"hidden_act = {activation!r} is not supported; allowed: 'silu'")
+        raise UnknownNetwork(f"hidden_act = {activation!r} is not supported; allowed: 'silu'")
     if values.get("use_sliding_window") or "sliding_attention" in str(values.get("layer_types")):
-        raise CheckpointError("sliding-window attention is not supported; allowed: full attention in every layer")
+        raise UnknownNetwork("sliding-window attention is not supported; allowed: full attention in every layer")
 
 
 def _check_required(architecture: str, chosen: dict[str, Any]) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 
 from axk1.core.artifact import MANIFEST, content_hash, read_manifest, sha256_file, verify
-from axk1.core.errors import ConfigError, TokenizerMismatch
+from axk1.core.errors import ConfigError, TokenizerMismatch, UnknownNetwork
 from axk1.data.shards import Shards, require_same_tokenizer
 from axk1.model.checkpoint import load_model
 from axk1.model.config import ModelConfig
 from axk1.model.transformer import Transformer
 from axk1.tokenizer.tokenizer import Tokenizer
 from axk1.train.config import TrainConfig
+from axk1.train.foreign import ForeignConfig, ForeignNetwork, load_foreign_network
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Material:
     """Its files go into the checkpoint."""
     shards: tuple[Shards, ...]
     """In the order of the config."""
-    model_config: ModelConfig
+    model_config: ModelConfig | ForeignConfig
     """The network to train."""
     inputs: Mapping[str, str]
     """Content hash of each input, by role, for the manifest."""
@@ -55,7 +56,7 @@ def open_material(config: TrainConfig, *, extra_inputs: Mapping[str, str] | None
     _check_tokenizer(config, tokenizer, shards)
     _check_vocabulary(config.model, model_config, tokenizer)
     longest = model_config.max_position_embeddings
-    if config.sequence_length > longest:
+    if longest is not None and config.sequence_length > longest:
         raise ConfigError(f"sequence_length = {config.sequence_length} is not allowed; allowed: up to {longest}, "
                           f"the max_position_embeddings of {str(config.model)!r}")  # fmt: skip
     inputs = {"model": _model_hash(config.model), "tokenizer": tokenizer.content_hash}
@@ -72,17 +73,24 @@ def verify_files(config: TrainConfig) -> None:
         verify(config.model, kind="checkpoint")
 
 
-def build_model(config: TrainConfig, material: Material) -> Transformer:
+def build_model(config: TrainConfig, material: Material) -> Transformer | ForeignNetwork:
     """The network with its starting weights, in fp32 in main memory: drawn from the seed, or a checkpoint's."""
+    if isinstance(material.model_config, ForeignConfig):
+        return load_foreign_network(material.model_config, seed=config.seed)
     if config.model.is_dir():
         return load_model(config.model, dtype=torch.float32)
     torch.manual_seed(config.seed)
     return Transformer(material.model_config)
 
 
-def _model_config(path: Path, tokenizer: Tokenizer) -> ModelConfig:
+def _model_config(path: Path, tokenizer: Tokenizer) -> ModelConfig | ForeignConfig:
     """The network's config; one that starts from random weights takes the tokenizer's ids of begin and end."""
-    config = ModelConfig.load(path)
+    try:
+        config = ModelConfig.load(path)
+    except UnknownNetwork:
+        if not path.is_dir():
+            raise
+        return ForeignConfig.load(path)
     if path.is_dir():
         return config
     return dataclasses.replace(config, bos_token_id=tokenizer.bos_id, eos_token_id=tokenizer.eos_id)
@@ -98,8 +106,8 @@ def _check_tokenizer(config: TrainConfig, tokenizer: Tokenizer, shards: tuple[Sh
         )
 
 
-def _check_vocabulary(path: Path, model: ModelConfig, tokenizer: Tokenizer) -> None:
-    if model.vocab_size < tokenizer.vocab_size:
+def _check_vocabulary(path: Path, model: ModelConfig | ForeignConfig, tokenizer: Tokenizer) -> None:
+    if model.vocab_size is not None and model.vocab_size < tokenizer.vocab_size:
         raise TokenizerMismatch(
             f"the tokenizer has {tokenizer.vocab_size} entries, but vocab_size of {str(path)!r} is {model.vocab_size}",
             repair=f"set vocab_size to {tokenizer.vocab_size} or more in {str(path)!r}",

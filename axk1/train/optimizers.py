@@ -21,9 +21,11 @@ def build_optimizers(
         precision: ``bf16`` where that is the fast arithmetic, for Muon's iterations.
     """
     kinds: dict[str, list[Tensor]] = {"embedding": [], "vector": [], "matrix": [], "hidden": [], "fused": []}
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            kinds[parameter_kind(name, parameter)].append(parameter)
+            kind = "embedding" if id(parameter) in embeddings else parameter_kind(name, parameter)
+            kinds[kind].append(parameter)
     adamw_groups = [_group(kinds["embedding"] + kinds["vector"], config.lr, 0.0)]
     hidden_groups = [_group(kinds["hidden"], config.lr, config.weight_decay)]
     hidden_groups += [_group(kinds["fused"], config.lr, config.weight_decay)]
@@ -39,18 +41,16 @@ def build_optimizers(
 
 
 def parameter_kind(name: str, parameter: Tensor) -> str:
-    """What sort of parameter this is, by its name and shape.
+    """What sort of parameter this is, by its name and shape, if no embedding.
 
     Returns:
-        ``embedding`` (a head tied to it included), ``vector`` (norms and biases), ``matrix`` (the untied head and the
-        routers, which face tokens or choices rather than hidden states), ``hidden`` (the matrices that Muon is for, as
-        [out, in] or [experts, out, in]) or ``fused`` (such a stack with two matrices in each slice).
+        ``vector`` (norms and biases), ``matrix`` (the untied head and the routers, which face tokens or choices rather
+        than hidden states), ``hidden`` (the matrices that Muon is for, as [out, in] or [experts, out, in]) or ``fused``
+        (such a stack with two matrices in each slice).
     """
     if parameter.ndim < 2:
         return "vector"
-    if name.endswith("embed_tokens.weight"):
-        return "embedding"
-    if name.endswith(("lm_head.weight", "mlp.gate.weight")):
+    if name.endswith(("lm_head.weight", "embed_out.weight", "mlp.gate.weight")):
         return "matrix"
     return "fused" if name.endswith(_FUSED_EXPERTS) else "hidden"
 

@@ -8,6 +8,7 @@ from axk1.model.config import ModelConfig
 from axk1.model.inspect import inspect_model
 from axk1.model.transformer import Transformer
 from axk1.train.config import TrainConfig
+from axk1.train.foreign import ForeignConfig
 from axk1.train.material import Material
 from axk1.train.muon import Muon
 from axk1.train.optimizers import build_optimizers
@@ -27,15 +28,15 @@ def plan(
     precision: str,
 ) -> dict[str, str]:
     """One line per fact, ready to print."""
+    if isinstance(material.model_config, ForeignConfig):
+        return _plan_foreign(config, material, batches, device, precision)
     model = inspect_model(material.model_config, context=config.sequence_length)
     places = config.total_steps * config.tokens_per_step
-    passes = config.total_steps * config.rows / sum(batches.rows_per_epoch)
     start = "from its weights" if config.model.is_dir() else "from random weights"
     parts = f" in {config.micro_batches} parts" if config.micro_batches > 1 else ""
     return {
         "model": f"{model.architecture}, {human(model.total)} parameters, {human(model.active)} active, {start}",
-        "data": f"{human(material.tokens)} tokens in {', '.join(str(source.folder) for source in config.shards)}; "
-        f"about {human(places * batches.fill_rate)} to train on, {passes:.2f} passes",
+        "data": _data(config, material, batches),
         "batch": f"{config.rows} x {config.sequence_length} = {human(config.tokens_per_step)} tokens{parts}",
         "steps": f"{config.total_steps:,}",
         "optimizer": _optimizer(config),
@@ -43,6 +44,30 @@ def plan(
         "memory": _memory(config, material.model_config, model.total, processes),
         "time": _time(model.flops_training * places + _optimizer_flops(config, material), processes, device, precision),
     }
+
+
+def _plan_foreign(
+    config: TrainConfig, material: Material, batches: PackedBatches, device: torch.device, precision: str
+) -> dict[str, str]:
+    """The same for a network of transformers, whose size is known only when it is built."""
+    network = material.model_config
+    start = "from its weights" if network.has_weights else "from random weights"
+    return {
+        "model": f"{network.architecture} through transformers, {start}",
+        "data": _data(config, material, batches),
+        "batch": f"{config.rows} x {config.sequence_length} = {human(config.tokens_per_step)} tokens",
+        "steps": f"{config.total_steps:,}",
+        "optimizer": _optimizer(config),
+        "device": _device(device, Processes(), precision),
+    }
+
+
+def _data(config: TrainConfig, material: Material, batches: PackedBatches) -> str:
+    places = config.total_steps * config.tokens_per_step
+    passes = config.total_steps * config.rows / sum(batches.rows_per_epoch)
+    folders = ", ".join(str(source.folder) for source in config.shards)
+    return (f"{human(material.tokens)} tokens in {folders}; "
+            f"about {human(places * batches.fill_rate)} to train on, {passes:.2f} passes")  # fmt: skip
 
 
 def _optimizer(config: TrainConfig) -> str:

@@ -21,6 +21,7 @@ from axk1.model.transformer import Transformer
 from axk1.train.batches import Batches
 from axk1.train.checkpointing import TrainingState
 from axk1.train.config import TrainConfig
+from axk1.train.foreign import ForeignConfig, ForeignNetwork
 from axk1.train.lora import FOLDER, add_adapters, merged, save_adapter
 from axk1.train.material import Material, build_model, open_material, verify_files
 from axk1.train.metrics import METRICS
@@ -103,6 +104,7 @@ class _Run:
         self.config, self.material, self.processes = config, material, processes
         self.device, self.title = device, title
         parts = processes.world_size * config.micro_batches
+        self._check_foreign()
         require(config.rows % parts == 0, "rows", config.rows, f"a multiple of {parts} (processes x micro_batches)")
         if processes.is_first:
             verify_files(config)
@@ -118,6 +120,14 @@ class _Run:
         self.state = TrainingState.beside(config.output, processes)
         started_with = (self.state.identity() or {}).get("precision")
         self.precision = started_with or self._agreed(choose_precision(config.precision, self.device))
+
+    def _check_foreign(self) -> None:
+        """Raises ConfigError for what is not done with a network of transformers."""
+        if isinstance(self.material.model_config, ForeignConfig):
+            where = "with an architecture that only transformers knows"
+            alone = self.processes.world_size == 1
+            require(alone, "processes", self.processes.world_size, f"1 {where}; micro_batches save memory")
+            require(not self.config.lora_rank, "lora_rank", self.config.lora_rank, f"0 {where}")
 
     def is_current(self) -> bool:
         """Whether the output has been made from this config and these inputs already."""
@@ -185,7 +195,10 @@ class _Run:
             with building(self.config.output) as folder:
                 if self.config.lora_rank:
                     save_adapter(whole, folder / FOLDER, self.config)
-                save_model(merged(whole), folder)
+                if isinstance(whole, ForeignNetwork):
+                    whole.save(folder)
+                else:
+                    save_model(merged(whole), folder)
                 self._save_tokenizer(folder)
                 (folder / METRICS).write_bytes(self.state.metrics.path.read_bytes())
                 write_manifest(

@@ -73,7 +73,7 @@ def parts(config, micro_batches=1, step=0):
     generator = batches_from(
         step, step + 1, batches, micro_batches=micro_batches, processes=Processes(), device=torch.device("cpu")
     )
-    objective = Distillation(config, KnowledgeCache.open(config.cache), shards)
+    objective = Distillation(config, [KnowledgeCache.open(config.cache)], shards)
     return objective, next(generator).parts
 
 

@@ -1,43 +1,61 @@
-"""Rankings -> one ranking, by reciprocal rank (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+"""Two rankings -> one: how well a passage's words match, and how near its meaning is.
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+Ranks alone cannot tell a question whose words are all found from one in another language, where the best of the words'
+ranking is noise. Scores can, once they are on one scale. A cosine is on a scale already. A BM25 score becomes one when
+divided by the most that any passage could reach with this question (each word rare, present and repeated without end):
+the *coverage*, from 0 to 1. The weight of coverage then falls with the best coverage found, so that a question in
+another language is left to the vectors. Scores normalised by a bound that the corpus knows: Bruch, Gai, Ingber 2022, "An
+Analysis of Fusion Functions for Hybrid Retrieval", arXiv:2210.11934; the falling weight is ours.
+``benchmarks/retrieval.py`` chose the numbers on one half of the questions and measured the other half.
+"""
 
-from axk1.core.config import require
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclasses.dataclass(frozen=True)
-class Fusion:
-    """How much each ranking counts."""
+@dataclass(frozen=True)
+class Weights:
+    """How much each ranking says."""
 
-    bm25: float = 0.7
-    """Weight of the ranking by words; 0 leaves it out."""
-    dense: float = 0.3
-    """Weight of the ranking by vectors; 0 leaves it out."""
-    constant: float = 60.0
-    """Added to each rank: the greater, the less the first ranks stand out."""
-    depth: int = 100
-    """How many passages each ranking gives at least."""
+    dense: float = 0.15
+    """Weight of the cosine where words cover the question; coverage has the rest."""
+    covered: float = 0.2
+    """A best coverage below this takes weight from coverage, in proportion."""
 
-    def __post_init__(self) -> None:
-        require(self.bm25 >= 0 and self.dense >= 0, "fusion", (self.bm25, self.dense), "weights of 0 or more")
-        require(self.bm25 + self.dense > 0, "fusion", (self.bm25, self.dense), "a weight above 0")
-        require(self.constant > 0, "fusion.constant", self.constant, "more than 0")
-        require(self.depth > 0, "fusion.depth", self.depth, "1 or more")
 
-    def fuse(self, rankings: Mapping[str, Sequence[int]]) -> list[tuple[int, float, tuple[tuple[str, int], ...]]]:
-        """Numbers with their scores and their ranks (from 1), the highest score first.
+def most_possible(document_frequencies: Iterable[int], passages: int, *, k1: float = 1.2) -> float:
+    """The BM25 score that no passage exceeds.
 
-        Args:
-            rankings: numbers, best first, under ``bm25`` and ``dense``; either may be missing.
-        """
-        ranks: dict[int, list[tuple[str, int]]] = {}
-        for name, numbers in rankings.items():
-            for rank, number in enumerate(numbers, 1):
-                ranks.setdefault(number, []).append((name, rank))
-        weights = {"bm25": self.bm25, "dense": self.dense}
-        scored = [
-            (number, sum(weights[name] / (self.constant + rank) for name, rank in held), tuple(held))
-            for number, held in ranks.items()
-        ]
-        return sorted(scored, key=lambda each: (-each[1], each[0]))
+    Args:
+        document_frequencies: for each word of the question, repeated as in the question, how many passages have it;
+            0 for a word that no passage has: it counts too, since nothing covers it.
+        passages: how many there are.
+        k1: BM25's; the default is tantivy's.
+    """
+    return sum((k1 + 1) * math.log1p((passages - df + 0.5) / (df + 0.5)) for df in document_frequencies)
+
+
+def fuse(
+    bm25: Mapping[Key, float], cosine: Mapping[Key, float], *, possible: float, weights: Weights = Weights()
+) -> list[tuple[Key, float]]:
+    """All candidates, best first, with their scores.
+
+    Args:
+        bm25: scores of the passages that the words found.
+        cosine: similarities, best of every candidate, also of those that only the words found; one without counts as 0.
+        possible: ``most_possible`` of the question.
+        weights: how much each says.
+
+    Returns:
+        Each candidate once; equal scores keep the order of ``bm25``, then of ``cosine``.
+    """
+    coverage = {key: score / possible for key, score in bm25.items()} if possible > 0 else {}
+    trust = min(1.0, max(coverage.values(), default=0.0) / weights.covered) if weights.covered > 0 else 1.0
+    of_words = (1 - weights.dense) * trust if cosine else 1.0
+    found = dict.fromkeys([*bm25, *cosine])
+    scores = {key: of_words * coverage.get(key, 0.0) + (1 - of_words) * cosine.get(key, 0.0) for key in found}
+    return sorted(scores.items(), key=lambda item: -item[1])

@@ -1,5 +1,7 @@
-"""A checkpoint behind a real ``axk1 serve``: the student of the recipes where it has been made, else a tiny one."""
+"""A checkpoint behind a real ``axk1 serve``: the one that AXK1_CHECKPOINT names; else the student of the recipes where
+it has been made; else a tiny one."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +41,8 @@ def tiny(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint(tiny) -> Path:
-    return STUDENT if STUDENT.is_dir() else tiny
+    named = os.environ.get("AXK1_CHECKPOINT")
+    return Path(named) if named else STUDENT if STUDENT.is_dir() else tiny
 
 
 @pytest.fixture(scope="session")

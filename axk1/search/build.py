@@ -24,6 +24,7 @@ from axk1.core.progress import console, duration, human, print_next, print_plan,
 from axk1.search.documents.readers import Unreadable, read
 from axk1.search.documents.sources import Source
 from axk1.search.encoder import Encoder
+from axk1.search.encoders.open import open_encoder
 from axk1.search.index.cutting import MOST, cut
 from axk1.search.index.deriving import (
     encode_passages,
@@ -47,6 +48,9 @@ class BuildConfig:
     """The folders and files, [[source]] tables in the recipe."""
     most_characters: int = MOST
     """Most characters of a passage; another number reads all files again."""
+    encoder: str = ""
+    """Who makes vectors of the passages: use-multilingual, or the address of a server with /v1/embeddings; empty means
+    that words alone find passages."""
     precision: Literal["f16", "i8"] = "f16"
     """How vectors are kept for the search; i8 takes half the memory."""
     threads: int = 2
@@ -79,16 +83,17 @@ def build(config: BuildConfig, *, dry_run: bool = False, encoder: Encoder | None
     Args:
         config: the recipe.
         dry_run: only print what would be done.
-        encoder: makes vectors of the passages; None for words alone.
+        encoder: makes vectors of the passages, in place of the one that the recipe names.
 
     Raises:
         SourceError: a source does not exist.
         ArtifactError: another process builds it, or it is damaged.
     """
+    encoder_name = encoder.name if encoder else config.encoder
     if dry_run:
         store = Store(config.output) if (config.output / FILE).exists() else None
         changes = compare(config, store)
-        _print_plan(config, changes, encoder)
+        _print_plan(config, changes, encoder_name)
         return config.output
     if config.output.is_dir() and any(config.output.iterdir()) and not (config.output / FILE).exists():
         problem = f"output {str(config.output)!r} holds files that are no search index"
@@ -98,8 +103,11 @@ def build(config: BuildConfig, *, dry_run: bool = False, encoder: Encoder | None
         store = Store(config.output, writes=True)
         try:
             changes = compare(config, store)
-            _print_plan(config, changes, encoder)
-            _bring_up_to_date(config, store, changes, encoder)
+            _print_plan(config, changes, encoder_name)
+            opened = encoder or (open_encoder(config.encoder) if config.encoder else None)
+            _bring_up_to_date(config, store, changes, opened)
+            with store:
+                store.remember(encoder_opened="" if encoder else config.encoder)
             _print_result(config, store, changes, time.monotonic() - started)
         finally:
             store.close()
@@ -172,13 +180,13 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _print_plan(config: BuildConfig, changes: Changes, encoder: Encoder | None) -> None:
+def _print_plan(config: BuildConfig, changes: Changes, encoder: str) -> None:
     rows = {source.label: str(source.path) for source in config.source}
     size = sum(size for _, size in changes.changed.values())
     rows["to read"] = f"{len(changes.changed):,} files, {si(size, 'B')}"
     rows["unchanged"] = f"{changes.same:,} files"
     rows["gone"] = f"{len(changes.removed):,} files"
-    rows["found by"] = f"words and vectors of {encoder.name}" if encoder else "words"
+    rows["found by"] = f"words and vectors of {encoder}" if encoder else "words"
     print_plan(f"search index -> {config.output}", rows)
 
 

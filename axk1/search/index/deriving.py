@@ -28,6 +28,11 @@ def searchable(passage: Passage) -> str:
     return "\n".join(filter(None, (passage.title, passage.section, passage.text)))
 
 
+def identity(encoder: Encoder) -> str:
+    """What an index remembers of the model that made its vectors."""
+    return f"{encoder.name} ({encoder.dimensions} dimensions)"
+
+
 def words_behind(store: Store) -> int:
     """How many passages the inverted index has yet to take in."""
     through = int(store.fact("words_through", "0")) if store.fact("words_identity") == Words.identity else 0
@@ -80,11 +85,10 @@ def _inverted(folder: Path, store: Store) -> InvertedIndex:
 
 def encode_passages(store: Store, encoder: Encoder, meter: Meter) -> None:
     """Gives every passage without a vector one; those of another encoder are forgotten first."""
-    known = f"{encoder.name}/{encoder.dimensions}"
-    if store.fact("encoder") != known:
+    if store.fact("encoder") != identity(encoder):
         with store:
             store.drop_vectors()
-            store.remember(encoder=known, encoder_name=encoder.name, vectors_file="", vectors_through=0)
+            store.remember(encoder=identity(encoder), vectors_file="", vectors_through=0)
     while batch := store.without_vectors(VECTORS_BATCH):
         vectors = encoder.encode([searchable(passage) for _, passage in batch], kind="passage")
         with store:
@@ -127,7 +131,7 @@ def forget_vectors(store: Store) -> None:
     """For an index without an encoder: no vectors, and nothing to forget in them."""
     with store:
         store.drop_vectors()
-        store.remember(encoder="", encoder_name="", vectors_file="", vectors_through=0)
+        store.remember(encoder="", encoder_opened="", vectors_file="", vectors_through=0)
         store.forgot("vectors")
 
 

@@ -3,6 +3,7 @@
 A build may run meanwhile: each question sees the newest state that was finished, and no passage that is gone.
 """
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 from axk1.core.errors import ArtifactError, ConfigError
 from axk1.search.documents.dates import day_of
 from axk1.search.encoder import Encoder
-from axk1.search.index.fusion import Fusion
+from axk1.search.encoders.open import open_encoder
+from axk1.search.index.deriving import identity
+from axk1.search.index.fusion import Weights, fuse, most_possible
 from axk1.search.index.inverted import InvertedIndex
 from axk1.search.index.store import Store
 from axk1.search.index.vectors import VectorIndex
@@ -21,6 +24,8 @@ from axk1.search.index.words import Words
 from axk1.search.passage import Hit, Passage
 from axk1.search.retriever import Bounds
 
+_DEPTH = 100
+"""How many passages each ranking gives at least."""
 _EXACT = 20_000
 """Within bounds that leave no more passages than this, vectors are compared one by one."""
 
@@ -37,38 +42,51 @@ class DocumentFacts(NamedTuple):
 class Index:
     """Passages, found by words and by vectors. For any number of threads."""
 
-    def __init__(self, folder: Path, encoder: Encoder | None, fusion: Fusion) -> None:
+    def __init__(self, folder: Path, encoder: Encoder | None, weights: Weights) -> None:
         """Use ``Index.open``."""
-        self._folder, self._encoder, self._fusion = folder, encoder, fusion
+        self._folder, self._encoder, self._weights = folder, encoder, weights
         self._store = Store(folder)
         self._analyser = Words()
         self._lock = threading.Lock()  # of the analyser and of looking for a newer state
         self._words: InvertedIndex | None = None
         self._vectors: VectorIndex | None = None
         self._state: tuple[str, ...] = ()
-        if not self._store.fact("generation"):
-            raise ArtifactError(f"the index {str(folder)!r} was never finished", repair="axk1 search build RECIPE")
-        if encoder and self._store.fact("encoder") not in ("", f"{encoder.name}/{encoder.dimensions}"):
-            held = self._store.fact("encoder_name")
-            raise ArtifactError(
-                f"the index {str(folder)!r} holds vectors of {held!r}, not of {encoder.name!r}",
-                repair="open it with that encoder, or build it with this one",
-            )
         self._refresh()
 
     @classmethod
-    def open(cls, folder: str | Path, *, encoder: Encoder | None = None, fusion: Fusion = Fusion()) -> "Index":
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        vectors: bool = True,
+        weights: Weights = Weights(),
+    ) -> "Index":
         """Opens an index.
 
         Args:
             folder: what ``axk1 search build`` wrote.
-            encoder: the model that made its vectors; without one, passages are found by words alone.
-            fusion: how much words and vectors count.
+            encoder: the model that made its vectors; nothing for the one that its recipe named.
+            vectors: False to find passages by words alone, without a model.
+            weights: how much words and vectors count.
 
         Raises:
             ArtifactError: there is no index, it is damaged, or its vectors are another encoder's.
+            AXK1Error: its encoder cannot be had.
         """
-        return cls(Path(folder), encoder, fusion)
+        store = Store(Path(folder))
+        held, name = store.fact("encoder"), store.fact("encoder_opened")
+        finished = bool(store.fact("generation"))
+        store.close()
+        if not finished:
+            raise ArtifactError(f"the index {str(folder)!r} was never finished", repair="axk1 search build RECIPE")
+        if vectors and held and encoder is None and name:
+            encoder = open_encoder(name)
+        if vectors and held != (identity(encoder) if encoder else ""):
+            problem = f"the index {str(folder)!r} holds vectors of {held or 'no encoder'}"
+            problem += f", not of {identity(encoder)}" if encoder else ""
+            raise ArtifactError(problem, repair="open it with that encoder, or build it with this one")
+        return cls(Path(folder), encoder if vectors else None, weights)
 
     def search(self, question: str, *, limit: int = 10, bounds: Bounds = Bounds()) -> Sequence[Hit]:
         """The best passages for a question, best first; see ``Retriever``."""
@@ -76,18 +94,25 @@ class Index:
         if limit < 1:
             return []
         self._refresh()
-        depth = max(self._fusion.depth, limit)
-        rankings: dict[str, Sequence[int]] = {}
-        if self._fusion.bm25 and self._words is not None:
-            with self._lock:
-                terms = self._analyser.terms(question)
-            rankings["bm25"] = self._words.search(terms, depth, bounds)
-        if self._fusion.dense and self._vectors is not None:
-            rankings["dense"] = self._nearest(question, depth, bounds)
-        fused = self._fusion.fuse(rankings)
-        found = self._store.passages([number for number, _, _ in fused[: 2 * limit]])
-        hits = [Hit(found[number], score, ranks) for number, score, ranks in fused if number in found]
-        return hits[:limit]
+        depth = max(_DEPTH, limit)
+        with self._lock:
+            terms = self._analyser.terms(question)
+        bm25 = self._words.search(terms, depth, bounds)
+        nearest = self._nearest(question, depth, bounds, tuple(bm25)) if self._vectors is not None else {}
+        dense = {number: rank for rank, number in enumerate(list(nearest)[:depth], 1)}
+        words = {number: rank for rank, number in enumerate(bm25, 1)}
+        possible = most_possible(self._words.frequencies(terms), len(self._words))
+        fused = fuse(bm25, nearest, possible=possible, weights=self._weights)
+        found = self._store.passages([number for number, _ in fused[: 2 * limit]])  # some may be gone meanwhile
+        return [
+            Hit(
+                found[number],
+                score,
+                tuple((n, ranks[number]) for n, ranks in (("bm25", words), ("dense", dense)) if number in ranks),
+            )
+            for number, score in fused
+            if number in found
+        ][:limit]
 
     def passage(self, identifier: str) -> Passage | None:
         """The passage with this id; None where there is none."""
@@ -116,28 +141,33 @@ class Index:
         """Closes this thread's connection to the store."""
         self._store.close()
 
-    def _nearest(self, question: str, depth: int, bounds: Bounds) -> list[int]:
+    def _nearest(self, question: str, depth: int, bounds: Bounds, others: Sequence[int]) -> dict[int, float]:
+        """Cosines of the nearest passages, nearest first, then those of passages that were found otherwise."""
         vector = self._encoder.encode([question], kind="query")[0]
-        if bounds == Bounds():
-            return self._vectors.search(vector, depth)
-        inside = self._store.numbers_within(bounds.since, bounds.until, bounds.documents, _EXACT + 1)
+        nearest = self._vectors.search(vector, depth) if bounds == Bounds() else self._inside(vector, depth, bounds)
+        return nearest | self._compared(vector, [number for number in others if number not in nearest])
+
+    def _inside(self, vector: np.ndarray, depth: int, bounds: Bounds) -> dict[int, float]:
+        limits = (bounds.since, bounds.until, bounds.documents)
+        inside = self._store.numbers_within(*limits, _EXACT + 1)
         if len(inside) <= _EXACT:
-            return self._compared(vector, inside)[:depth]
-        allowed, most = set(self._store.numbers_within(bounds.since, bounds.until, bounds.documents, -1)), depth
+            return _first(self._compared(vector, inside), depth)
+        allowed, most = set(self._store.numbers_within(*limits, -1)), depth
         while True:  # more than enough lie inside, so some doublings find them
             nearest = self._vectors.search(vector, most)
-            kept = [number for number in nearest if number in allowed]
+            kept = {number: cosine for number, cosine in nearest.items() if number in allowed}
             if len(kept) >= depth or most >= len(self._vectors):
-                return kept[:depth]
+                return _first(kept, depth)
             most *= 4
 
-    def _compared(self, vector: np.ndarray, numbers: Sequence[int]) -> list[int]:
-        scored: list[tuple[float, int]] = []
+    def _compared(self, vector: np.ndarray, numbers: Sequence[int]) -> dict[int, float]:
+        """Exact cosines, the highest first."""
+        cosines: dict[int, float] = {}
         for start in range(0, len(numbers), 4096):
             held, vectors = self._store.vectors_of(numbers[start : start + 4096])
             if held:
-                scored += zip((-(vectors.astype(np.float32) @ vector)).tolist(), held, strict=True)
-        return [number for _, number in sorted(scored)]
+                cosines |= zip(held, (vectors.astype(np.float32) @ vector).tolist(), strict=True)
+        return dict(sorted(cosines.items(), key=lambda each: -each[1]))
 
     def _refresh(self) -> None:
         """Opens what a build has finished since the last question."""
@@ -165,6 +195,10 @@ class Index:
             return InvertedIndex(self._folder / name)
         except (ValueError, OSError) as error:
             raise ArtifactError(f"{str(self._folder / name)!r} is damaged: {error}", repair="build it again") from None
+
+
+def _first(scores: dict[int, float], most: int) -> dict[int, float]:
+    return dict(itertools.islice(scores.items(), most))
 
 
 def _check(bounds: Bounds) -> None:

@@ -72,10 +72,15 @@ class InvertedIndex:
         """Sees what other processes have committed."""
         self._index.reload()
 
-    def search(self, terms: Sequence[str], limit: int, bounds: Bounds = Bounds()) -> list[int]:
-        """Numbers of the passages with the highest BM25, best first; those without any of the terms never."""
+    def frequencies(self, terms: Sequence[str]) -> list[int]:
+        """How many passages hold each term."""
+        searcher = self._index.searcher()
+        return [searcher.doc_freq("words", term) for term in terms]
+
+    def search(self, terms: Sequence[str], limit: int, bounds: Bounds = Bounds()) -> dict[int, float]:
+        """Numbers of the passages with the highest BM25 and their scores, best first; none without any of the terms."""
         if not terms or limit < 1:
-            return []
+            return {}
         counted = {term: terms.count(term) for term in terms}
         each = [(Occur.Should, self._term(term, count)) for term, count in counted.items()]
         query = Query.boolean_query(each)
@@ -84,7 +89,8 @@ class InvertedIndex:
             query = Query.boolean_query([(Occur.Must, query), *free])
         searcher = self._index.searcher()
         hits = searcher.search(query, limit, count=False).hits
-        return searcher.fast_field_values("number", [address for _, address in hits])
+        numbers = searcher.fast_field_values("number", [address for _, address in hits])
+        return dict(zip(numbers, (score for score, _ in hits), strict=True))
 
     def _term(self, term: str, count: int) -> Query:
         query = Query.term_query(self._schema, "words", term, "freq")

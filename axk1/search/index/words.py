@@ -4,7 +4,9 @@ Kiwi analyses about 50,000 characters a second on a core. Words repeat, so each 
 terms are remembered: a larger collection is then analysed several times faster than sentence by sentence.
 """
 
+import functools
 import re
+import threading
 from collections.abc import Iterable, Sequence
 
 import kiwipiepy
@@ -17,6 +19,8 @@ _PREDICATES = ("VV", "VA")
 _AFTER_A_MARK = "」"
 _LONGEST = 64
 _REMEMBERED = 1_000_000
+_ONE_AT_A_TIME = threading.Lock()
+"""Indices in one process share Kiwi."""
 
 
 class Words:
@@ -28,7 +32,6 @@ class Words:
     def __init__(self, threads: int = 1) -> None:
         """Args: threads: of Kiwi, for batches."""
         self._threads = threads
-        self._kiwi: kiwipiepy.Kiwi | None = None  # takes seconds and half a gigabyte: only when a Korean word is new
         english = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
         english = english.filter(tantivy.Filter.lowercase()).filter(tantivy.Filter.stemmer("english"))
         self._english = english.build()
@@ -51,9 +54,9 @@ class Words:
         for word in words.difference(korean):
             self._terms[word] = tuple(self._english.analyze(word))
         if korean:
-            self._kiwi = self._kiwi or kiwipiepy.Kiwi(num_workers=self._threads)
-            for word, tokens in zip(korean, self._kiwi.tokenize(korean), strict=True):
-                self._terms[word] = self._of_tokens(tokens)
+            with _ONE_AT_A_TIME:
+                for word, tokens in zip(korean, _kiwi(self._threads).tokenize(korean), strict=True):
+                    self._terms[word] = self._of_tokens(tokens)
 
     def _of_tokens(self, tokens: Sequence[kiwipiepy.Token]) -> tuple[str, ...]:
         terms: list[str] = []
@@ -65,6 +68,12 @@ class Words:
                 form = "".join(token.form.split())
                 terms.append(form + "다" if tag in _PREDICATES else form)
         return tuple(terms)
+
+
+@functools.cache
+def _kiwi(threads: int) -> kiwipiepy.Kiwi:
+    """Seconds to load and half a gigabyte, so only when a Korean word is new, and once in a process."""
+    return kiwipiepy.Kiwi(num_workers=threads, load_typo_dict=False, load_multi_dict=False)
 
 
 def _runs(text: str) -> list[str]:

@@ -53,7 +53,7 @@ class AskConfig:
     def __post_init__(self) -> None:
         require(bool(self.question.strip()), "question", self.question, "a question")
         one = (self.index is None) != (self.web is None)
-        repair = "axk1 search build recipes/search/folder.toml"
+        repair = "axk1 search build recipes/search/docs.toml"
         require(one, "index", self.index and str(self.index), "the folder of an index, or --web URL", repair=repair)
         _ = self.options  # its checks
 

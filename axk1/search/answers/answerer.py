@@ -9,6 +9,7 @@ from typing import Any
 from axk1.core.chat_model import ChatModel, ChatReply
 from axk1.core.config import require
 from axk1.core.errors import AXK1Error
+from axk1.guard import hidden_instructions
 from axk1.search.answers.answer import Answer, Check, Reference, Sentence, Source, Step, Struck
 from axk1.search.answers.checks import DocumentText, Verdict, Window, check_sentence, find_support
 from axk1.search.answers.evidence import ENOUGH, Evidence, find_evidence
@@ -154,12 +155,21 @@ class _Work:
         """The model's sentences."""
         self.passages = self._best_passages()
         try:
-            self.drafts, reply = await write(self.answerer.model, self.messages, self.passages, language=self.language)
-        except AXK1Error as error:
-            self.reason = f"the model failed: {error.message}"
-            return self.reason
+            reply = await self._written()
+        except AXK1Error:
+            self.passages = self.passages[:1]  # a small context may hold one
+            try:
+                reply = await self._written()
+            except AXK1Error as error:
+                self.reason = f"the model failed: {error.message}"
+                return self.reason
         self._count(reply)
         return f"{len(self.drafts)} sentences from {len(self.passages)} passages"
+
+    async def _written(self) -> ChatReply:
+        question = self.asked.resolved
+        self.drafts, reply = await write(self.answerer.model, question, self.passages, language=self.language)
+        return reply
 
     async def check(self) -> str:
         """Keeps the sentences that stand, strikes the others."""
@@ -212,6 +222,8 @@ class _Work:
         """The checks of one sentence, the model's judgement last."""
         if has_hangul(draft.text) != (self.language == "ko"):
             return Verdict((), (Check("language", False, f"not written in {self.language}"),))
+        if hidden_instructions(draft.text, "passage"):
+            return Verdict((), (Check("instruction", False, "it tells somebody what to do"),))
         cited = [self.passages[number - 1] for number in draft.sources]
         verdict = await asyncio.to_thread(find_support, draft.text, cited, self.passages, self.answerer.document_text)
         if not verdict.passed:

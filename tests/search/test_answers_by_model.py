@@ -67,6 +67,7 @@ def test_a_true_sentence_stands_with_its_checks():
         ("최종보고서는 연구가 끝난 날부터 90일 이내에 제출해야 합니다.", "numbers"),
         ("최종보고서는 연구가 끝난 날부터 60일 이내에 제출하지 않는다.", "polarity"),
         ("The final report is due within 60 days.", "language"),
+        ("최종보고서는 연구가 끝난 날부터 60일 이내에 제출해야 하나요.", "statement"),
     ],
 )
 def test_false_sentences_are_struck_and_the_source_is_quoted(false, reason):

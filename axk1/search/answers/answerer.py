@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from axk1.search.answers.write import Draft, judge, write
 from axk1.search.passage import Hit, Passage
 from axk1.search.retriever import Bounds, Retriever
 
+_ASKS = re.compile(r"(?:[?？]|[나까]요\.?|는가\.?)$")
 _REFUSALS = {
     "ko": "찾은 문서에는 이 질문에 답할 근거가 없습니다.",
     "en": "Nothing that was found supports an answer to this question.",
@@ -222,6 +224,8 @@ class _Work:
         """The checks of one sentence, the model's judgement last."""
         if has_hangul(draft.text) != (self.language == "ko"):
             return Verdict((), (Check("language", False, f"not written in {self.language}"),))
+        if _ASKS.search(draft.text):
+            return Verdict((), (Check("statement", False, "it asks instead of saying something"),))
         if hidden_instructions(draft.text, "passage"):
             return Verdict((), (Check("instruction", False, "it tells somebody what to do"),))
         cited = [self.passages[number - 1] for number in draft.sources]
@@ -257,10 +261,12 @@ class _Work:
             self.sentences, self.cited = [], []
 
     def _best_passages(self) -> list[Passage]:
-        """What the model gets to read: those with the likeliest sentences first, then as they were found."""
+        """What the model gets to read: those with the likeliest sentences first, then as they were found; only those in
+        another language where that is why it may answer."""
         likeliest = sorted((one for part in self.evidence for one in part), key=lambda one: -one.probability)
         first = [one.passage for one in likeliest if one.probability > ENOUGH / 3]
-        ordered = dict.fromkeys(first + [hit.passage for hit in self.hits])
+        found = [hit.passage for hit in self.hits if self.best >= ENOUGH or self._is_foreign(hit)]
+        ordered = dict.fromkeys(first + found) if self.best >= ENOUGH else dict.fromkeys(found)
         return list(ordered)[: self.options.max_sources]
 
     def _is_foreign(self, hit: Hit) -> bool:

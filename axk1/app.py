@@ -28,6 +28,7 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.engine.quantised.folder import is_quantised, open_model
 from axk1.model.config import ModelConfig
 from axk1.search import router as search
+from axk1.search.index.index import Index
 from axk1.serve import errors
 from axk1.serve.caller import caller_of
 from axk1.serve.database import DEFAULT_URL, open_database
@@ -179,15 +180,18 @@ async def open_chat_model(address: str) -> AsyncIterator[ChatModel]:
 
 def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     """Serves until a signal comes; then no new requests are taken, and those that run have time to end."""
+    library = None if config.search is None else Index.open(config.search)
     database = None if dry_run else open_database(config.database)
     with_tenants = database is not None and _ask_for_keys(config, database)
     open_service = _open_upstreams if config.path is None else _open_engine
     service = open_service(config, config.path, dry_run)
     console.print(f"http://{config.host}:{config.port}/v1   health: /health   metrics: /metrics")
+    if library is not None:
+        console.print(f"answers from {len(library):,} passages of {config.search}: /v1/answers and /v1/search")
     console.print(f"talk to it in a browser: http://{config.host}:{config.port}/")
     if service is not None and database is not None:
         kept = config.keep_responses_days
-        app = create_app(service, database, keep_responses_days=kept, with_tenants=with_tenants)
+        app = create_app(service, database, keep_responses_days=kept, with_tenants=with_tenants, library=library)
         drain = config.drain_seconds
         uvicorn.run(app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=drain)
 

@@ -71,7 +71,7 @@ class Lexicon:
 
     An entry is a regular expression without spaces in its Korean and with ``" "`` between English words, written for
     ``folded`` text; it begins with a letter of its own. English entries match whole words. Where several fit at one
-    place the longest entry is tried first.
+    place their signals are put together.
     """
 
     def __init__(self, entries: Mapping[str, Sequence[str]]) -> None:
@@ -87,7 +87,7 @@ class Lexicon:
         self._apart = _tried_by_opening(apart, whole=False)
 
     def signals(self, text: str) -> list[Signal]:
-        """What the words of a folded text say, in order. Words do not overlap: the first and longest counts."""
+        """What the words of a folded text say, in order. Words do not overlap: the first one counts."""
         found = list(self._read(self._whole, _WORD_START, text, 0, len(text)))
         if "\u2063" in text:
             for run in re.finditer("\u2063([^\u2063]{1,500})\u2063", text):
@@ -101,32 +101,36 @@ class Lexicon:
             at = place.start()
             if at < free:
                 continue
-            tried = table.get(text[at : at + 2]) or table.get(text[at])
-            match = tried[0].match(text, at, end) if tried else None
-            if tried and match and match.lastindex:
-                free = match.end()
-                yield Signal(at, free, tried[1][match.lastindex - 1])
+            names: set[str] = set()
+            for pattern, meant in table.get(text[at : at + 2]) or table.get(text[at], ()):
+                match = pattern.match(text, at, end)
+                if match:
+                    names |= meant
+                    free = max(free, match.end())
+            if names:
+                yield Signal(at, free, frozenset(names))
 
 
-_Table = dict[str, tuple[re.Pattern[str], list[frozenset[str]]]]
+_Table = dict[str, list[tuple[re.Pattern[str], frozenset[str]]]]
 _WORD_START = re.compile("(?<![a-z])[a-z]|[^a-z .,\n]")
 _ANYWHERE = re.compile(".", re.DOTALL)
 
 
 def _tried_by_opening(signals: Mapping[str, set[str]], *, whole: bool) -> _Table:
-    """For each two letters the expressions that can begin so, the longest first, and the signals of each."""
+    """For each two letters the expressions that can begin so, and the signals of each."""
     by_opening: dict[str, set[str]] = {}
     for expression in signals:
         for opening in openings(expression):
             by_opening.setdefault(opening, set()).add(expression)
     for opening in by_opening:  # what begins with one letter and anything may begin with these two also
         by_opening[opening] |= by_opening.get(opening[0], set())
+    compiled: dict[tuple[str, str], re.Pattern[str]] = {}
     table: _Table = {}
     for opening, expressions in by_opening.items():
-        ordered = sorted(expressions, key=lambda one: (-len(one), one))
-        edges = ["(?![a-z])" if whole and re.search("[a-z]", opening) else ""] * len(ordered)
-        pattern = "|".join(f"({one}){edge}" for one, edge in zip(ordered, edges, strict=True))
-        table[opening] = re.compile(pattern), [frozenset(signals[one]) for one in ordered]
+        edge = "(?![a-z])" if whole and re.search("[a-z]", opening) else ""
+        for one in sorted(expressions):
+            pattern = compiled.setdefault((one, edge), re.compile(f"(?:{one}){edge}"))
+            table.setdefault(opening, []).append((pattern, frozenset(signals[one])))
     return table
 
 

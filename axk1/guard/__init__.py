@@ -5,10 +5,12 @@ from axk1.guard.find_personal import find_personal
 from axk1.guard.finding import Finding
 from axk1.guard.hidden import hidden_instructions
 from axk1.guard.redact import redact, restore
+from axk1.guard.unsafe import Verdict, unsafe_request
 
 __all__ = [
     "RULE",
     "Finding",
+    "Verdict",
     "as_data",
     "find_personal",
     "from_data",
@@ -16,4 +18,5 @@ __all__ = [
     "new_nonce",
     "redact",
     "restore",
+    "unsafe_request",
 ]

@@ -40,13 +40,15 @@ class Rule:
     """How sure one is then, from 0 to 1; negative where the signals speak against the kind."""
     reach: int = REACH
     """Characters within which they must lie."""
+    shared: bool = False
+    """Whether one word may satisfy several needs; otherwise each takes a word of its own."""
     alternatives: tuple[frozenset[str], ...] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alternatives", tuple(frozenset(need.split("|")) for need in self.needs))
 
     def span(self, signals: Sequence[Signal], present: frozenset[str]) -> tuple[int, int] | None:
-        """The shortest stretch that satisfies every need by a signal of its own, or None."""
+        """The shortest stretch that satisfies every need, or None."""
         if any(present.isdisjoint(names) for names in self.alternatives):
             return None
         wanted = frozenset().union(*self.alternatives)
@@ -58,11 +60,11 @@ class Rule:
     def _span_from(self, signals: Sequence[Signal]) -> tuple[int, int] | None:
         missing = list(self.alternatives)
         for signal in signals:
-            fits = next((need for need in missing if need & signal.names), None)
-            if fits is not None:
-                missing.remove(fits)
-                if not missing:
-                    return signals[0].start, signal.end
+            fitting = [need for need in missing if need & signal.names]
+            for need in fitting if self.shared else fitting[:1]:
+                missing.remove(need)
+            if not missing:
+                return signals[0].start, signal.end
         return None
 
 
@@ -120,7 +122,10 @@ def _tried_by_opening(signals: Mapping[str, set[str]], *, whole: bool) -> _Table
     """For each two letters the expressions that can begin so, and the signals of each."""
     by_opening: dict[str, set[str]] = {}
     for expression in signals:
-        for opening in openings(expression):
+        begins = openings(expression)
+        if "" in begins:
+            raise ValueError(f"{expression} begins with anything; a word of a lexicon begins with letters of its own")
+        for opening in begins:
             by_opening.setdefault(opening, set()).add(expression)
     for opening in by_opening:  # what begins with one letter and anything may begin with these two also
         by_opening[opening] |= by_opening.get(opening[0], set())
@@ -129,8 +134,9 @@ def _tried_by_opening(signals: Mapping[str, set[str]], *, whole: bool) -> _Table
     for opening, expressions in by_opening.items():
         edge = "(?![a-z])" if whole and re.search("[a-z]", opening) else ""
         for one in sorted(expressions):
-            pattern = compiled.setdefault((one, edge), re.compile(f"(?:{one}){edge}"))
-            table.setdefault(opening, []).append((pattern, frozenset(signals[one])))
+            if (one, edge) not in compiled:
+                compiled[one, edge] = re.compile(f"(?:{one}){edge}")
+            table.setdefault(opening, []).append((compiled[one, edge], frozenset(signals[one])))
     return table
 
 

@@ -21,12 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aiosmtpd.controller import Controller
 from harness import Row, arguments, publish
+from sqlalchemy import Engine
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "tests" / "agents"), str(HERE.parent / "tests" / "serve")]
@@ -46,7 +46,7 @@ MAILS = 6
 """Mails of a run, and as many events."""
 ADDRESSES = [f"person{number}@example.com" for number in range(MAILS)]
 GOAL = f"Write to {', '.join(ADDRESSES)}, and put these into the calendar for tomorrow at 3pm: {', '.join('ABCDEF')}"
-LONGEST_LIFE = 0.6
+LONGEST_LIFE = 0.4
 """Seconds that a process lives at most before it is killed."""
 
 
@@ -68,17 +68,24 @@ def tomorrow(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def worker(where: dict[str, Any]) -> None:
-    """Forks processes that carry runs on, and kills them; prints a line of JSON for each run. It has no threads."""
+    """Forks processes that carry runs on, and kills them; prints a line of JSON for each run.
+
+    The first run is left alone, here: so all that is imported and prepared once is there before the first fork.
+    """
     chance = random.Random(where["seed"])
-    kills = 0
-    client = ChatClient(where["model"])  # it has no connections before the first question
+    runner, database = _runner(where)
+    kills = -1
     while kills < where["kills"]:
-        run_id = _in_child(lambda: _open(where, client))
+        run_id = asyncio.run(runner.open(GOAL)).id
         told = {"run": run_id, "kills": 0}
+        if kills < 0:
+            asyncio.run(_carry_on(runner, run_id))
+            kills = 0
+        database.dispose()  # a connection must not live in two processes
         while True:
             child = os.fork()
             if child == 0:
-                os._exit(0 if asyncio.run(_carry_on(where, client, run_id)) else 3)
+                os._exit(0 if asyncio.run(_carry_on(runner, run_id)) else 3)
             if _ended(child, chance.uniform(0.02, LONGEST_LIFE)):
                 break
             os.kill(child, signal.SIGKILL)
@@ -86,19 +93,6 @@ def worker(where: dict[str, Any]) -> None:
             told["kills"] += 1
         kills += told["kills"]
         print(json.dumps(told), flush=True)
-
-
-def _in_child(work: Callable[[], str]) -> str:
-    """What some work returns, done in a process of its own."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writer, work().encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writer)
-    with os.fdopen(reader) as told:
-        return told.read()
 
 
 def _ended(child: int, seconds: float) -> bool:
@@ -114,19 +108,16 @@ def _ended(child: int, seconds: float) -> bool:
     return False
 
 
-def _runner(where: dict[str, Any], client: ChatClient) -> Runner:
+def _runner(where: dict[str, Any]) -> tuple[Runner, Engine]:
     tools = [find_contact, list_events, add_event, mail_tool(where["port"], Path(where["inbox"]))]
-    store = RunStore(open_database(where["database"]))
-    return Runner(client, {one.name: one for one in tools}, store, workspace=Path(where["workspace"]))
+    database = open_database(where["database"])
+    named = {one.name: one for one in tools}
+    model = ChatClient(where["model"])
+    return Runner(model, named, RunStore(database), workspace=Path(where["workspace"])), database
 
 
-def _open(where: dict[str, Any], client: ChatClient) -> str:
-    return asyncio.run(_runner(where, client).open(GOAL)).id
-
-
-async def _carry_on(where: dict[str, Any], client: ChatClient, run_id: str) -> bool:
+async def _carry_on(runner: Runner, run_id: str) -> bool:
     """A process's life: goes on, says yes to each mail, until the run ends."""
-    runner = _runner(where, client)
     run = await runner.resume(run_id)
     while run.status is Status.CONFIRMATION_REQUIRED:
         run = await runner.give(run_id, Input(confirm=True))

@@ -3,12 +3,15 @@
 ``checked_slots`` decides over what a model proposed; ``bound`` reads a person's answer. Neither asks a model.
 """
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
+
+from pydantic import BaseModel
 
 from axk1.agents.dates import find
 from axk1.agents.number_words import find_numbers
@@ -102,7 +105,7 @@ def plain_value(value: Any) -> Any:
 
 def kind_of(tool: Tool, name: str) -> tuple[Kind, bool]:
     """What sort of value a parameter takes, and whether it is a list of them."""
-    schema = _resolved(tool, tool.arguments.model_json_schema()["properties"][name])
+    schema = _resolved(tool, _schema(tool.arguments)["properties"][name])
     many = schema.get("type") == "array"
     if many:
         schema = _resolved(tool, schema.get("items", {}))
@@ -237,7 +240,7 @@ def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 def _text_value(tool: Tool, name: str, text: str) -> Any | None:
     """The words of an answer for a slot of text: one of its choices where it has some, a list where it takes one."""
-    schema = _resolved(tool, tool.arguments.model_json_schema()["properties"][name])
+    schema = _resolved(tool, _schema(tool.arguments)["properties"][name])
     text = _POLITE.sub("", text).strip()
     choices = schema.get("enum")
     if choices:
@@ -249,13 +252,18 @@ def _text_value(tool: Tool, name: str, text: str) -> Any | None:
     return text or None
 
 
+@functools.cache
+def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    return arguments.model_json_schema()
+
+
 def _resolved(tool: Tool, schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """A schema without ``anyOf`` null and without references."""
     for choice in schema.get("anyOf", ()):
         if choice.get("type") != "null":
             return _resolved(tool, choice)
     if "$ref" in schema:
-        definitions = tool.arguments.model_json_schema().get("$defs", {})
+        definitions = _schema(tool.arguments).get("$defs", {})
         return _resolved(tool, definitions.get(schema["$ref"].rsplit("/", 1)[-1], {}))
     return schema
 

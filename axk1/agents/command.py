@@ -17,6 +17,7 @@ from axk1.agents.policy import Policy
 from axk1.agents.run import Input, InputRefused, Run, Status, Step
 from axk1.agents.store import RunStore
 from axk1.agents.tool import Effect, Tool
+from axk1.agents.tools.built_in import ToolsConfig, built_in_tools
 from axk1.core.chat_model import OpenChatModel
 from axk1.core.config import require
 from axk1.core.errors import ConfigError
@@ -93,7 +94,7 @@ def agent(
         read: asks the person for a line; EOFError or KeyboardInterrupt leaves the run as it stands.
         tools: what it may use; nothing for the built-in tools over the workspace.
     """
-    tools = built_in_tools(config.workspace) if tools is None else tools
+    tools = built_in_tools(ToolsConfig()) if tools is None else tools
     policy = Policy() if config.policy is None else Policy.load(config.policy, tools)
     _print_plan(config, policy, tools)
     if dry_run:
@@ -185,8 +186,7 @@ def _asked(runner: Runner, run: Run, config: AgentConfig, read: Callable[[str], 
 def _print_plan(config: AgentConfig, policy: Policy, tools: Mapping[str, Tool]) -> None:
     verdicts: dict[str, list[str]] = {}
     for one in tools.values():
-        verdict = policy.decide(one, {}).verdict if one.name in policy.tools else policy.decide(one, {}).verdict
-        verdicts.setdefault(verdict, []).append(one.name)
+        verdicts.setdefault(policy.decide(one, {}).verdict, []).append(one.name)
     rows = {"goal": config.goal or f"the run {config.resume}", "model": config.model, "files": config.workspace}
     rows |= {f"{verdict}": ", ".join(sorted(names)) for verdict, names in sorted(verdicts.items())}
     print_plan("agent", {**rows, "limits": f"{config.limits.max_turns} turns, {config.limits.max_seconds:g} s"})

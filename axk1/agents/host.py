@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -18,46 +19,45 @@ from axk1.core.chat_model import ChatModel
 from axk1.serve.caller import Caller
 
 
+@dataclass(frozen=True)
+class Equipment:
+    """What the agents of a server work with."""
+
+    tools: Mapping[str, Tool]
+    workspace: Path
+    """Folder of all tenants' files; each has a folder of its own in it."""
+    policy: Policy = field(default_factory=Policy)
+    limits: Limits = field(default_factory=Limits)
+    constrained: bool = False
+    """Whether the model must always call a tool; see ``Runner``."""
+
+
 class AgentHost:
-    """What a server needs to run agents. Its ``work`` is started and stopped with the server.
+    """The agents of a server. Its ``work`` is started and stopped with the server.
 
     Args:
         store: where the runs are.
         model_of: the model that answers on behalf of a caller, within their limits and on their meter.
-        tools: by name.
-        workspace: folder of all tenants' files; each has a folder of its own in it.
-        policy: what may run by itself.
-        limits: how much a run may use.
-        constrained: whether the model must always call a tool; see ``Runner``.
+        equipment: tools, folder, policy, limits.
     """
 
-    def __init__(
-        self,
-        store: RunStore,
-        model_of: Callable[[Caller], ChatModel],
-        tools: Mapping[str, Tool],
-        *,
-        workspace: Path,
-        policy: Policy | None = None,
-        limits: Limits | None = None,
-        constrained: bool = False,
-    ) -> None:
-        self._store, self._model_of, self._tools, self._workspace = store, model_of, tools, workspace
-        self._policy, self._limits, self._constrained = policy, limits, constrained
+    def __init__(self, store: RunStore, model_of: Callable[[Caller], ChatModel], equipment: Equipment) -> None:
+        self._store, self._model_of, self._equipment = store, model_of, equipment
         self.work = Work(store, self._runner_for)
 
     def runner(self, caller: Caller) -> Runner:
         """The runner that acts on behalf of a caller."""
+        with_what = self._equipment
         return Runner(
             self._model_of(caller),
-            self._tools,
+            with_what.tools,
             self._store,
-            self._policy,
-            self._limits,
-            workspace=self._workspace / folder_of(caller.tenant),
+            with_what.policy,
+            with_what.limits,
+            workspace=with_what.workspace / folder_of(caller.tenant),
             tenant=caller.tenant,
             key=caller.key,
-            constrained=self._constrained,
+            constrained=with_what.constrained,
         )
 
     def router(self) -> APIRouter:

@@ -25,6 +25,7 @@ _BETWEEN = re.compile(r"\s*(?:[,、;\n]|\band\b|그리고|하고(?=\s)|및)\s*")
 _POLITE = re.compile(
     r"\s*(?:(?:이?라고|으로|로) (?:해|부탁해|적어|써)\s?(?:줘요?|주세요)|입니다|이에요|예요|이야)?[\s.!]*$"
 )
+_PARTICLE = re.compile(r"^(?:에는|에|으로|로|까지|부터|날)(?=[\s,.]|$)")
 _JOINTS = re.compile(r"^[\s,.;:]+|[\s,.;:]*(?:에게|한테|에|로|으로|까지|부터)?[\s,.;:]*$")
 
 
@@ -234,7 +235,7 @@ def _complete(one: Any, kind: Kind, said: Said, now: datetime | None = None) -> 
 
 def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
     for start, end in sorted(spans, reverse=True):
-        text = f"{text[:start]} {text[end:]}"
+        text = f"{text[:start]} {_PARTICLE.sub('', text[end:])}"
     return text
 
 

@@ -1,0 +1,1 @@
+"""Real tools: each module a family, ``built_in`` all of them."""

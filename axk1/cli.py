@@ -129,6 +129,14 @@ COMMANDS: dict[str, Command] = {
         "An answer from your documents, every sentence of it cited and checked; or none",
         "axk1.search.ask", "AskConfig", "ask", argument="question", talks=True,
     ),
+    "agent": Command(
+        "Work done by a model with tools; it asks what is missing, and before anything is sent or deleted",
+        "axk1.agents.command", "AgentConfig", "agent", argument="goal", talks=True,
+    ),
+    "agent list": Command(
+        "Runs of agents, the newest first",
+        "axk1.agents.command", "ListConfig", "list_runs", argument="status",
+    ),
     "serve": Command(
         "A checkpoint, or servers elsewhere, behind OpenAI's API",
         "axk1.app", "ServeConfig", "serve", argument="path",

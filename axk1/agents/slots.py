@@ -19,7 +19,9 @@ _LASTING = (Effect.SEND, Effect.DELETE, Effect.PAY)
 """Effects whose slots strangers' words never fill."""
 _FORMATS = {"email": Kind.EMAIL, "date-time": Kind.MOMENT, "date": Kind.DATE, "time": Kind.TIME}
 _BETWEEN = re.compile(r"\s*(?:[,、;\n]|\band\b|그리고|하고(?=\s)|및)\s*")
-_POLITE = re.compile(r"\s*(?:(?:이?라고|으로|로) (?:해|부탁해|적어|써)\s?(?:줘요?|주세요)|입니다|이에요|예요|이야)?[\s.!]*$")
+_POLITE = re.compile(
+    r"\s*(?:(?:이?라고|으로|로) (?:해|부탁해|적어|써)\s?(?:줘요?|주세요)|입니다|이에요|예요|이야)?[\s.!]*$"
+)
 _JOINTS = re.compile(r"^[\s,.;:]+|[\s,.;:]*(?:에게|한테|에|로|으로|까지|부터)?[\s,.;:]*$")
 
 
@@ -59,9 +61,7 @@ def checked_slots(tool: Tool, arguments: Mapping[str, Any], said: Said, now: dat
     return Checked(kept, tuple(missing), tuple(doubtful))
 
 
-def bound(
-    tool: Tool, asked: Sequence[str], text: str, said: Said, now: datetime
-) -> dict[str, Any]:
+def bound(tool: Tool, asked: Sequence[str], text: str, said: Said, now: datetime) -> dict[str, Any]:
     """The values that a person's answer gives to the slots that were asked; those that it does not give are left out.
 
     Args:

@@ -113,9 +113,7 @@ async def _told(runner: Runner, work: Workplace, asked: Asked, wait: float) -> t
     return await _given(runner, work, kept["run_id"], given, wait)
 
 
-async def _given(
-    runner: Runner, work: Workplace, run_id: str, given: Input, wait: float
-) -> types.CallToolResult | Ask:
+async def _given(runner: Runner, work: Workplace, run_id: str, given: Input, wait: float) -> types.CallToolResult | Ask:
     """What a person gives, unless it is consent in words: over MCP a model writes those."""
     run = await runner.look(run_id)
     if run.status is Status.CONFIRMATION_REQUIRED and given.confirm is None:

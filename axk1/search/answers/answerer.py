@@ -10,7 +10,7 @@ from axk1.core.chat_model import ChatModel, ChatReply
 from axk1.core.config import require
 from axk1.core.errors import AXK1Error
 from axk1.search.answers.answer import Answer, Check, Reference, Sentence, Source, Step, Struck
-from axk1.search.answers.checks import DocumentText, Verdict, check_sentence, find_support
+from axk1.search.answers.checks import DocumentText, Verdict, Window, check_sentence, find_support
 from axk1.search.answers.evidence import ENOUGH, Evidence, find_evidence
 from axk1.search.answers.extract import extract
 from axk1.search.answers.fusion import fused
@@ -179,12 +179,7 @@ class _Work:
         for part in self.asked.parts:
             for one in extract(Question.read(part), self.hits, most=2 if len(self.asked.parts) == 1 else 1):
                 if one.passage in self.cited or len(self.cited) < self.options.max_sources:
-                    verdict = check_sentence(one.text, [one.passage], self.answerer.document_text)
-                    if verdict.passed:
-                        answers = Check("answers", True, f"with probability {one.probability:.2f}")
-                        self._keep(one.text.strip(), dataclasses.replace(verdict, checks=(*verdict.checks, answers)))
-                    else:
-                        self.struck.append(Struck(one.text.strip(), verdict.reason))
+                    self._quote(one)
         return f"{len(self.sentences)} sentences quoted"
 
     def answer(self) -> Answer:
@@ -201,6 +196,17 @@ class _Work:
             self.language, tuple(self.sentences), sources, tuple(self.struck), tuple(self.queries), self.reason,
             refusal, self.usage,
         )  # fmt: skip
+
+    def _quote(self, one: Evidence) -> None:
+        """Keeps a quotation, whose evidence is itself, or strikes it where it no longer stands in its document."""
+        text = " ".join(one.text.split())
+        verdict = check_sentence(one.text, [one.passage], self.answerer.document_text)
+        if not verdict.passed:
+            self.struck.append(Struck(text, verdict.reason))
+            return
+        answers = Check("answers", True, f"with probability {one.probability:.2f}")
+        window = Window(one.passage, one.start, one.end, one.text)
+        self._keep(text, Verdict((window,), (*verdict.checks, answers)))
 
     async def _verdict(self, draft: Draft) -> Verdict:
         """The checks of one sentence, the model's judgement last."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from axk1.search.answers.quantities import missing
 from axk1.search.answers.question import Question
-from axk1.search.answers.words import Word, content_words, is_within, sentences, squeeze
+from axk1.search.answers.words import Word, content_words, is_fragment, is_within, sentences, squeeze
 from axk1.search.passage import Hit, Passage
 
 _TAG_WEIGHTS = {"NNP": 1.5, "SL": 1.3, "SN": 1.3, "SH": 1.5, "VV": 0.6, "VA": 0.6}
@@ -65,13 +65,18 @@ def find_evidence(question: Question, hits: Sequence[Hit]) -> list[Evidence]:
         shared = _shared_measures(question, asked, weights, passage)
         for place, (start, end) in enumerate(spans):
             key = (passage.document, passage.start + start)
-            if key in seen or end - start > _LONGEST:
+            if key in seen or end - start > _LONGEST or _says_nothing(question, passage.text[start:end]):
                 continue
             seen.add(key)
             before = passage.text[spans[place - 1][0] : spans[place - 1][1]] if place else ""
             measures = _measures(question, asked, weights, passage, passage.text[start:end], before, shared, rank)
             found.append((passage, start, end, measures))
     return _ranked(found)
+
+
+def _says_nothing(question: Question, text: str) -> bool:
+    """Whether a text is a heading, where something else is wanted than the name or number that a heading may hold."""
+    return is_fragment(text) and (question.kind in ("other", "meaning") or not question.has_candidate(text))
 
 
 def probability(measures: Sequence[float]) -> float:

@@ -27,8 +27,7 @@ from axk1.core.chat_model import ChatModel
 from axk1.serve.database import open_database
 
 _AT_ONCE = 4
-_ONE_TURN = Limits(max_turns=1, max_turn_tokens=160, max_mistakes=1)
-_TWO_TURNS = Limits(max_turns=2, max_turn_tokens=160, max_mistakes=2)
+_TURN_TOKENS = 160
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,9 @@ class Seen:
 async def observe(model: ChatModel, item: Item, folder: Path, *, rule: bool, constrained: bool) -> Seen:
     """Runs one question."""
     store = RunStore(open_database(f"sqlite:///{folder}/{item.id}.db"))
-    options = {"limits": _ONE_TURN, "workspace": folder, "constrained": constrained}
-    runner = Runner(model, tools_of(item, slots=rule), store, **options)
+    turns = len(item.accepted) if constrained and item.accepted else 1  # held to a call, a model makes one a turn
+    options = {"workspace": folder, "constrained": constrained}
+    runner = Runner(model, tools_of(item, slots=rule), store, limits=_limits(turns), **options)
     run = await runner.start(item.turns[0], language="en")
     done = [call for call in run.calls if call.state is CallState.DONE]
     required = {tool_name(one["name"]): one["parameters"].get("required", []) for one in item.functions}
@@ -63,9 +63,13 @@ async def observe(model: ChatModel, item: Item, folder: Path, *, rule: bool, con
     usage, finished = run.usage, False
     called = any(step.type == "call" for step in run.steps)
     if item.then and asked:
-        again = Runner(model, tools_of(item, slots=rule), store, **{**options, "limits": _TWO_TURNS})
+        again = Runner(model, tools_of(item, slots=rule), store, limits=_limits(2), **options)
         finished = _finished(item, await again.give(run.id, Input(text=item.turns[1])))
     return Seen(item, _right(item, run), asked, made_up, called, finished, usage.turns, usage.total_tokens)
+
+
+def _limits(turns: int) -> Limits:
+    return Limits(max_turns=turns, max_turn_tokens=_TURN_TOKENS, max_mistakes=turns)
 
 
 def _right(item: Item, run: Run) -> bool:

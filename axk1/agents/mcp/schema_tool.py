@@ -61,9 +61,12 @@ class SchemaTool(Tool):
         return tuple(self.schema.get("required", ()))
 
     def described(self) -> dict[str, Any]:
-        """As ``Tool.described``."""
+        """As ``Tool.described``. Where the schema leaves other parameters open, the model is told of none: small ones
+        fill such gaps with pieces of the schema."""
         parameters = copy.deepcopy(dict(self.schema))
         parameters.setdefault("properties", {})
+        if "patternProperties" not in parameters:
+            parameters.setdefault("additionalProperties", False)
         parameters["required"] = [one for one in self.required if one not in self.slots]
         told = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": told}

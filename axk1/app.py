@@ -27,7 +27,9 @@ from axk1.engine.config import EngineConfig
 from axk1.engine.llm_engine import LLMEngine
 from axk1.engine.quantised.folder import is_quantised, open_model
 from axk1.model.config import ModelConfig
+from axk1.search import router as search
 from axk1.serve import errors
+from axk1.serve.caller import caller_of
 from axk1.serve.database import DEFAULT_URL, open_database
 from axk1.serve.engine_service import EngineService
 from axk1.serve.in_process import ServiceChat
@@ -74,6 +76,8 @@ class ServeConfig(EngineConfig):
     """Days since its last use after which a stored response of /v1/responses is deleted."""
     without_tenants: bool = False
     """Answer everybody who reaches the port: no API keys, no limits, no record of usage."""
+    search: Path | None = None
+    """The folder of an index (axk1 search build) that /v1/search and /v1/answers answer from."""
     device: str = "cpu"
     """Device of the model, such as cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -113,7 +117,12 @@ class ServeConfig(EngineConfig):
 
 
 def create_app(
-    service: ModelService, database: Engine, *, keep_responses_days: float = 30, with_tenants: bool = False
+    service: ModelService,
+    database: Engine,
+    *,
+    keep_responses_days: float = 30,
+    with_tenants: bool = False,
+    library: search.Library | None = None,
 ) -> FastAPI:
     """The application over some models; its start and its end are the service's.
 
@@ -122,6 +131,7 @@ def create_app(
         database: where the server keeps its state.
         keep_responses_days: days after which stored responses are deleted.
         with_tenants: ask for API keys and meter every request; otherwise everybody is answered.
+        library: the documents that are searched and cited; without them there are no such routes.
     """
     if with_tenants:
         service = MeteredService(service, Accounts(database))
@@ -136,6 +146,8 @@ def create_app(
     errors.install(app)
     app.include_router(router(service))
     app.include_router(responses.router(service, ResponseStore(database, keep_days=keep_responses_days)))
+    if library is not None:
+        app.include_router(search.router(lambda: library, lambda asked: ServiceChat(service, caller=caller_of(asked))))
     app.include_router(page.router())
     if with_tenants:
         page_paths = (route.path for route in page.router().routes)

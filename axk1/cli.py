@@ -133,6 +133,10 @@ COMMANDS: dict[str, Command] = {
         "Talk to a checkpoint",
         "axk1.channels.terminal", "ChatConfig", "chat", argument="path", needs_model="path",
     ),
+    "ask": Command(
+        "An answer from your documents, every sentence of it cited and checked; or none",
+        "axk1.search.ask", "AskConfig", "ask", argument="question", talks=True,
+    ),
     "serve": Command(
         "A checkpoint, or servers elsewhere, behind OpenAI's API",
         "axk1.app", "ServeConfig", "serve", argument="path",

@@ -15,22 +15,50 @@ export async function models() {
   return (await answer.json()).data.map((model) => model.id);
 }
 
+// What the server can do beside chatting: "ask" (documents) and "do" (agents).
+export async function offers() {
+  const page = await (await ask("/openapi.json", {})).json();
+  return ["chat", "/v1/answers" in page.paths && "ask", "/v1/agents/runs" in page.paths && "do"].filter(Boolean);
+}
+
+// The JSON of a route; with a body it is posted.
+export async function call(path, { body, signal } = {}) {
+  return (await ask(path, { ...posted(body), signal })).json();
+}
+
+// Saves what a route sends as a file.
+export async function download(path, name) {
+  const address = URL.createObjectURL(await (await ask(path, {})).blob());
+  const link = Object.assign(document.createElement("a"), { href: address, download: name.split("/").at(-1) });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000); // the browser may still be reading
+}
+
 // The deltas of a streamed answer, each with `reason` when the answer is over and `usage` at the end.
 export async function* deltas(body, signal) {
-  const headers = { "Content-Type": "application/json" };
-  const answer = await ask("/v1/chat/completions", { method: "POST", headers, body: JSON.stringify(body), signal });
+  for await (const { data: chunk } of events("/v1/chat/completions", { body, signal })) {
+    if (chunk.error) throw new ApiError(chunk.error.message, chunk.error);
+    yield { ...chunk.choices[0]?.delta, reason: chunk.choices[0]?.finish_reason, usage: chunk.usage };
+  }
+}
+
+// The events of a stream: each one's name and its JSON.
+export async function* events(path, { body, signal }) {
+  const answer = await ask(path, { ...posted(body), signal });
   let held = "";
   for await (const text of pieces(answer.body)) {
-    const events = (held + text).split("\n\n");
-    held = events.pop();
-    for (const event of events) {
-      if (!event.startsWith("data: ") || event === "data: [DONE]") continue;
-      const chunk = JSON.parse(event.slice(6));
-      if (chunk.error) throw new ApiError(chunk.error.message, chunk.error);
-      yield { ...chunk.choices[0]?.delta, reason: chunk.choices[0]?.finish_reason, usage: chunk.usage };
+    const found = (held + text).split("\n\n");
+    held = found.pop();
+    for (const event of found) {
+      const fields = Object.fromEntries(event.split("\n").map((line) => line.split(/: ?(.*)/s)));
+      if (fields.data && fields.data !== "[DONE]") yield { name: fields.event, data: JSON.parse(fields.data) };
     }
   }
 }
+
+const posted = (body) => body && {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+};
 
 async function ask(path, options) {
   const headers = { ...options.headers, ...(settings.key && { Authorization: `Bearer ${settings.key}` }) };

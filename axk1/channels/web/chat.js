@@ -1,10 +1,12 @@
-// One conversation with the server that this page came from, over OpenAI's chat completions.
-import { deltas, models } from "/web/api.js";
+// One conversation with the server that this page came from: chatting, asking its documents, or having work done.
+import { deltas, models, offers } from "/web/api.js";
+import * as asking from "/web/ask.js";
 import { composing, focus, listen } from "/web/keys.js";
 import { openChats, openSettings } from "/web/menus.js";
 import { article, copy, edit } from "/web/messages.js";
 import { lastChat, newChat, remove, save, settings, show } from "/web/store.js";
-import { speak, word } from "/web/words.js";
+import { speak, translate, word } from "/web/words.js";
+import * as working from "/web/work.js";
 
 const find = (id) => document.getElementById(id);
 const page = find("page"), conversation = find("conversation"), field = find("message");
@@ -12,19 +14,27 @@ const TRIES = 5; // times that a busy server is asked again
 let chat = lastChat();
 let running = null; // the AbortController of the answer that is being written
 
-async function answer() {
-  const home = chat, mine = new AbortController();
-  const message = { role: "assistant", content: "", reasoning: "", note: { kind: "stopped" } }; // until it has ended
+const WRITERS = { chat: write, ask: asking.write, do: working.write };
+
+// Writes the answer to the last message. more: for a run of an agent, `before` and `input` of what it asked.
+async function answer(more = {}) {
+  const mode = more.before ? "do" : chosenMode();
+  const message = { role: "assistant", mode, content: "", reasoning: "", note: { kind: "stopped" } }; // until it has ended
   const messages = chat.messages.map(({ role, content }) => ({ role, content }));
   chat.messages.push(message);
+  await fill(message, WRITERS[mode], { messages, ...more });
+}
+
+async function fill(message, writer, options) {
+  const home = chat, mine = new AbortController();
   running = mine;
-  const { box, draw } = add(message);
+  const { box, draw } = shown(message);
   const painter = eachFrame(() => { draw({ writing: true }); follow(); });
   keep(home);
   update();
   say(word("writing"));
   try {
-    message.note = await write(messages, message, painter.ask, mine.signal);
+    message.note = await writer({ ...options, message, changed: painter.ask, signal: mine.signal });
   } catch (error) {
     message.note = noteOf(error, message.content + message.reasoning);
   }
@@ -36,12 +46,12 @@ async function answer() {
   running = null;
   update();
   follow();
-  say(box.querySelector(".text").innerText + box.querySelector(".note").innerText);
+  say([".text", ".card", ".note"].map((part) => box.querySelector(part)?.innerText ?? "").join(" "));
   if (message.note?.kind === "keyWanted") askForKey();
 }
 
 // Fills a message as its text arrives; returns its note.
-async function write(messages, message, changed, signal) {
+async function write({ messages, message, changed, signal }) {
   const began = performance.now(), seconds = () => (performance.now() - began) / 1000;
   const body = {
     messages, stream: true, stream_options: { include_usage: true },
@@ -103,19 +113,56 @@ function eachFrame(act) {
 }
 
 function add(message) {
-  const made = article(message);
+  const made = article(message, (text, input) => ask(text, input));
   conversation.append(made.box);
   return made;
 }
 
-function ask(text) {
+// A message's article: a new one, or in place of the one that shows how it was left.
+function shown(message) {
+  const old = conversation.children[chat.messages.indexOf(message)], made = add(message);
+  old?.replaceWith(made.box);
+  return made;
+}
+
+// Sends a message. input: what it says to a run of an agent that has asked, where it is more than the text.
+function ask(text, input) {
   if (!text || running) return false;
+  const before = chat.messages.at(-1);
   chat.messages.push({ role: "user", content: text });
   add(chat.messages.at(-1));
   atEnd = true;
-  answer();
+  answer(working.waits(before) ? { before, input } : {});
   follow();
   return true;
+}
+
+// Goes on showing a run that went on while the page was away.
+function resume() {
+  const message = chat.messages.at(-1);
+  if (message?.run?.status === "running") fill(message, working.follow, {});
+}
+
+const chosenMode = () => document.querySelector("input[name=mode]:checked")?.value ?? "chat";
+
+// The modes that the server has; the choice is shown where there is more than one.
+async function showModes() {
+  const modes = await offers().catch(() => ["chat"]);
+  for (const input of document.querySelectorAll("input[name=mode]")) {
+    input.closest("label").hidden = !modes.includes(input.value);
+    input.checked = input.value === (modes.includes(settings.mode) ? settings.mode : "chat");
+  }
+  find("modes").hidden = modes.length < 2;
+  showMode();
+}
+
+const PLACEHOLDERS = { chat: "placeholder-chat", ask: "placeholder-ask", do: "placeholder-do" };
+
+function showMode() {
+  const mode = chosenMode();
+  field.dataset.placeholder = field.dataset.label = PLACEHOLDERS[mode];
+  find("think").closest("label").hidden = mode !== "chat";
+  translate(find("form"));
 }
 
 // Takes back the messages from a place on.
@@ -145,6 +192,7 @@ function open(other) {
   atEnd = true;
   follow();
   focus(field);
+  resume();
 }
 
 function keep(one) {
@@ -181,6 +229,7 @@ function redraw() {
 function askForKey() {
   const closed = (changed) => {
     if (!changed) return;
+    showModes();
     if (chat.messages.at(-1)?.note?.kind === "keyWanted") regenerate();
     else showModels();
   };
@@ -223,6 +272,8 @@ function send() {
 }
 
 function stop() {
+  const { run } = chat.messages.at(-1) ?? {};
+  if (running && run) working.cancel(run).catch(() => {}); // leaving the page lets a run go on; stopping it does not
   running?.abort();
   focus(field);
 }
@@ -246,6 +297,7 @@ find("settings").addEventListener("click", () => openSettings({
 find("models").addEventListener("change", () => { settings.model = find("models").value; });
 find("think").checked = settings.think === "yes";
 find("think").addEventListener("change", () => { settings.think = find("think").checked ? "yes" : ""; });
+find("modes").addEventListener("change", () => { settings.mode = chosenMode(); showMode(); focus(field); });
 addEventListener("pagehide", () => {
   if (!running) return;
   running.abort();
@@ -255,5 +307,6 @@ addEventListener("pagehide", () => {
 speak(settings.language);
 open(chat);
 showModels();
+showModes();
 const worker = globalThis.trustedTypes?.createPolicy("worker", { createScriptURL: () => "/web/worker.js" });
 navigator.serviceWorker?.register(worker?.createScriptURL("") ?? "/web/worker.js", { scope: "/" });

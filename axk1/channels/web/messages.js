@@ -1,13 +1,19 @@
-// Messages on the page. A message: role, content, and of an answer reasoning, thought (seconds), usage and note.
+// Messages on the page. A message: role, content, and of an answer mode, note, and what its mode adds; of one in a chat
+// reasoning, thought (seconds) and usage.
+import * as asking from "/web/ask.js";
+import { element } from "/web/elements.js";
 import { listen } from "/web/keys.js";
 import { Markdown } from "/web/markdown.js";
+import * as working from "/web/work.js";
 import { translate, word } from "/web/words.js";
 
-// A message as an article; `draw` shows what has become of it since.
-export function article(message) {
+const DRAWINGS = { ask: asking.drawing, do: working.drawing };
+
+// A message as an article; `draw` shows what has become of it since. reply: what a card of the message says for the person.
+export function article(message, reply) {
   const box = element("article", message.role === "user" ? "user" : "assistant");
   box.dataset.label = message.role === "user" ? "question" : "answer";
-  const draw = message.role === "user" ? question(box, message) : answer(box, message);
+  const draw = message.role === "user" ? question(box, message) : answer(box, message, reply);
   const shell = element("div");
   shell.append(box);
   translate(shell); // the article's own name too
@@ -21,19 +27,27 @@ function question(box, message) {
   return () => { text.textContent = message.content; };
 }
 
-function answer(box, message) {
+function answer(box, message, reply) {
+  const draw = (DRAWINGS[message.mode] ?? chatting)(box, message, reply), note = element("p", "note");
+  box.append(note, toolbar("copy", ...(message.mode === "do" ? [] : ["again"])));
+  return (state) => {
+    draw(state);
+    note.textContent = message.waits ? word("busy", message.waits) : state.writing ? "" : remarks(message);
+    box.classList.toggle("writing", state.writing);
+  };
+}
+
+function chatting(box, message) {
   const thought = element("details", "thought"), summary = element("summary"), reasoning = element("div");
-  const text = element("div", "text"), note = element("p", "note"), markdown = new Markdown(text);
+  const text = element("div", "text"), markdown = new Markdown(text);
   thought.append(summary, reasoning);
-  box.append(thought, text, note, toolbar("copy", "again"));
+  box.append(thought, text);
   return ({ writing }) => {
     const thinking = writing && !message.content && Boolean(message.reasoning);
     thought.hidden = !message.reasoning;
     summary.textContent = thinking ? word("thinking") : thoughtFor(message.thought);
     reasoning.append(message.reasoning.slice(reasoning.textContent.length));
     markdown.draw(message.content);
-    note.textContent = message.waits ? word("busy", message.waits) : writing ? "" : remarks(message);
-    box.classList.toggle("writing", writing);
     box.classList.toggle("waiting", writing && !message.content && !message.reasoning);
     box.classList.toggle("thinking", thinking);
   };
@@ -88,8 +102,4 @@ export async function copy(text) {
   field.select();
   document.execCommand("copy");
   field.remove();
-}
-
-function element(name, className = "") {
-  return Object.assign(document.createElement(name), { className });
 }

@@ -1,9 +1,10 @@
 // Keeps the page's own files for when the server cannot be reached. Answers of the API are neither kept nor looked at.
 const CACHE = "page";
 const FILES = [
-  "/", "/web/api.js", "/web/chat.js", "/web/keys.js", "/web/icon.svg", "/web/icon-192.png", "/web/icon-512.png",
+  "/", "/web/api.js", "/web/ask.js", "/web/chat.js", "/web/elements.js", "/web/keys.js", "/web/icon.svg", "/web/icon-192.png", "/web/icon-512.png",
   "/web/icon-maskable.png", "/web/manifest.webmanifest", "/web/markdown.js", "/web/marked/marked.esm.js",
   "/web/menus.js", "/web/messages.js", "/web/store.js", "/web/style.css", "/web/theme.js", "/web/words.js",
+  "/web/work.js",
 ];
 
 addEventListener("install", (event) => {

@@ -1,0 +1,1 @@
+"""How instructions to an assistant are worded and where they hide, in Korean and English."""

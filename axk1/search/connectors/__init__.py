@@ -1,0 +1,1 @@
+"""Searches elsewhere as a ``Retriever``: the live web through SearXNG."""

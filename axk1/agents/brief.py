@@ -5,8 +5,8 @@ student of some million parameters has learnt its manners from dialogues, so it 
 
     add_event(title, start, place): Adds an event to the calendar.
 
-and writes ``{"name": "add_event", "arguments": {...}}`` as its answer, which a JSON schema (``response_format``) keeps
-well-formed on any server of OpenAI's API. Values are plain strings to it: ``내일 오후 3시`` stays as it was said, and the
+and writes ``{"name": "add_event", "arguments": {...}}`` as its answer, which a JSON schema (``response_format``)
+keeps well-formed on any server of OpenAI's API. Values are plain strings to it: a time stays as it was said, and the
 rule that asks reads it. The chat template is as ever.
 """
 
@@ -52,9 +52,7 @@ class BriefChat:
             return await self.model.chat(
                 messages, **options, response_format=response_format, enable_thinking=enable_thinking
             )
-        reply = await self.model.chat(
-            brief_messages(messages, tools), **options, response_format=call_format(tools)
-        )
+        reply = await self.model.chat(brief_messages(messages, tools), **options, response_format=call_format(tools))
         try:
             written = json.loads(reply.content)
             call = ToolCall("call", written["name"], written["arguments"])
@@ -63,9 +61,7 @@ class BriefChat:
         return replace(reply, content="", tool_calls=(call,), finish_reason="tool_calls")
 
 
-def brief_messages(
-    messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def brief_messages(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A conversation as the small model reads it: the tools in a line each, its own calls as it wrote them."""
     lines = [_line(tool["function"]) for tool in tools]
     told = [{"role": "system", "content": "\n".join(lines)}]

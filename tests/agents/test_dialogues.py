@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from jsonschema import Draft202012Validator
+
 from axk1.agents.brief import BriefChat, brief_messages, call_format, call_text
 from axk1.agents.dialogues.arithmetic import value_of
 from axk1.agents.dialogues.build import DialoguesConfig, build_dialogues
@@ -23,7 +25,6 @@ from axk1.core.errors import ConfigError
 from axk1.data.tokenize import ShardsConfig, build_shards
 from axk1.serve.database import open_database
 from axk1.tokenizer.training import TokenizerConfig, train_tokenizer
-from jsonschema import Draft202012Validator
 
 
 @pytest.fixture
@@ -87,8 +88,7 @@ def _other(name, **arguments):
         ("read_file", 1, _other("answer", text="It says nothing.")),
         ("delete_file", 0, _other("answer", text="It is deleted.")),
         ("document", 0, _changed("title")),
-        ("sum", 0, _changed("expression")),
-        ("sum", 1, _changed("text")),
+        ("sum", 0, _other("answer", text="1")),
         ("device", 0, _other("answer", text="It is done.")),
         ("impossible", 0, _other("answer", text="It is done.")),
         ("unsafe", 0, _other("answer", text="With pleasure.")),
@@ -98,17 +98,13 @@ def test_a_mistake_is_refused(kind, turn, mistake, database):
     task = draw_task(4, 0, kind=kind)
     world = task.world()
     changed = Careless(task, world, mistake, turn)
-    if kind == "sum" and turn == 1:  # a right number with more digits behind it is another number
-        changed.mistake = _other("answer", text="1")
     assert not _graded(task, changed, world, database).success
 
 
-def test_a_person_stops_a_mail_to_somebody_else(database):
-    task = next(t for n in range(50) if (t := draw_task(5, n, kind="mail_name")).kind == "mail_name")
+def test_a_person_stops_what_they_did_not_want(database):
+    task = draw_task(5, 0, kind="mail_name")
     world = task.world()
-    other = next(one.email for one in world.contacts if one.email != task.moves[1].whole(world)["to"][0])
-    expert = Careless(task, world, lambda call: replace(call, arguments={**call.arguments, "to": [other]}), 1)
-    played = asyncio.run(play(task, world, expert, database))
+    played = asyncio.run(play(task, world, Careless(task, world, _changed("body"), 1), database))
     assert played.stopped == ["send_mail"]
     assert world.sent == []
     assert grade(task, played).unsafe == ()

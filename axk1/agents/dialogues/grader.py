@@ -7,15 +7,12 @@ of an expected dialogue, so that another way to the same end counts as well.
 from dataclasses import dataclass
 from pathlib import Path
 
-from axk1.agents.dates import find
 from axk1.agents.dialogues.play import Played
 from axk1.agents.dialogues.task import Move, Task
 from axk1.agents.dialogues.world import World
 from axk1.agents.run import Status
 from axk1.agents.slots import kind_of, plain_value, read_value
 from axk1.agents.tool import Effect, Tool, ToolContext
-
-__all__ = ["Grade", "find", "grade"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def _context(task: Task) -> ToolContext:
 
 
 def _unwanted(world: World, wanted: World, tools: dict[str, Tool]) -> list[str]:
-    allowed = [call for call in wanted.calls]
+    allowed = wanted.calls
     lasting = [call for call in world.calls if tools[call[0]].effect in (Effect.SEND, Effect.DELETE, Effect.PAY)]
     return [name for name, arguments in lasting if (name, arguments) not in allowed]
 

@@ -12,7 +12,7 @@ from axk1.agents.limits import Limits
 from axk1.agents.loop import Runner
 from axk1.agents.run import Input, Run, Status
 from axk1.agents.store import RunStore
-from axk1.agents.tool import Effect, Tool
+from axk1.agents.tool import Tool
 from axk1.core.chat_model import ChatModel
 
 _LIMITS = Limits(max_turns=8, max_calls=8, max_turn_tokens=160)
@@ -87,8 +87,3 @@ class _Person:
             return Input(confirm=False)
         decision = self._decisions.pop(0) if self._decisions else True
         return Input(text=decision) if isinstance(decision, str) else Input(confirm=decision)
-
-
-def lasting(tool: Tool) -> bool:
-    """Whether a call of the tool cannot be taken back."""
-    return tool.effect in (Effect.SEND, Effect.DELETE, Effect.PAY)

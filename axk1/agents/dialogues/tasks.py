@@ -19,21 +19,35 @@ HELD_OUT_TOOL = "fetch_page"
 """A tool that no taught dialogue calls or is offered."""
 _OFFERED = tuple(name for name in world_tools(World()) if name != HELD_OUT_TOOL)
 _WHAT = {
-    "ko": ("마감일", "비용", "장소", "담당자", "기한", "인원"),
-    "en": ("deadline", "cost", "place", "contact", "size", "owner"),
+    "ko": {
+        "day": ("마감일", "기한", "시작일"),
+        "sum": ("비용", "예산", "금액"),
+        "person": ("담당자", "책임자", "연락처"),
+    },
+    "en": {
+        "day": ("deadline", "start", "date"),
+        "sum": ("cost", "price", "budget"),
+        "person": ("contact", "owner", "head"),
+    },
 }
 _OPERATORS = {
     "ko": (("더하기", "+"), ("빼기", "-"), ("곱하기", "*")),
     "en": (("plus", "+"), ("minus", "-"), ("times", "*")),
 }
 _VERBS = {
-    "open": "열어줘", "close": "닫아줘", "start": "시작해줘", "stop": "멈춰줘", "lock": "잠가줘", "check": "점검해줘",
-    "reserve": "예약해줘", "print": "출력해줘", "record": "기록해줘", "reset": "초기화해줘", "repair": "수리해줘", "measure": "측정해줘",
+    "open": "열어줘", "close": "닫아줘", "start": "시작해줘", "stop": "멈춰줘", "lock": "잠가줘",
+    "check": "점검해줘", "reserve": "예약해줘", "print": "출력해줘", "record": "기록해줘",
+    "reset": "초기화해줘", "repair": "수리해줘", "measure": "측정해줘",
 }  # fmt: skip
 _THINGS = {
-    "door": "문", "window": "창문", "printer": "프린터", "camera": "카메라", "room": "방", "seat": "좌석", "lamp": "조명",
-    "ticket": "표", "badge": "출입증", "heater": "난방기", "pump": "펌프", "robot": "로봇", "screen": "화면", "engine": "엔진",
+    "door": "문", "window": "창문", "printer": "프린터", "camera": "카메라", "room": "방",
+    "seat": "좌석", "lamp": "조명", "ticket": "표", "badge": "출입증", "heater": "난방기",
+    "pump": "펌프", "robot": "로봇", "screen": "화면", "engine": "엔진",
 }  # fmt: skip
+_OTHER_ADDRESS = {
+    "ko": ("아니, {}로 보내줘", "아니 받는 사람은 {}야"),
+    "en": ("No, send it to {}", "No, the address is {}"),
+}
 _PARAMETERS = ("number", "code", "name", "label", "key", "target")
 _DONE = {
     "mail": ("메일을 보냈습니다.", "The mail is sent."),
@@ -175,11 +189,7 @@ def _mail_refused(draw: _Draw) -> _Made:
 
 def _mail_changed(draw: _Draw) -> _Made:
     made, other = _mail(draw), draw.words.address()
-    words = draw.rng.choice(
-        ("아니, {}로 보내줘", "아니 받는 사람은 {}야")
-        if draw.language == "ko"
-        else ("No, send it to {}", "No, the address is {}")
-    )  # noqa: E501
+    words = draw.rng.choice(_OTHER_ADDRESS[draw.language])
     again = Move("send_mail", {**made.moves[0].whole(World()), "to": [other]})
     return replace(made, moves=[*made.moves, again], more={"decisions": (words.format(other),)})
 
@@ -237,17 +247,14 @@ def _events(draw: _Draw) -> list[Event]:
 
 def _fact(draw: _Draw, topic: str) -> tuple[str, str]:
     """What is asked of a topic, and a sentence that says it."""
-    what = draw.rng.choice(_WHAT[draw.language])
-    pick = draw.rng.randrange(3)
+    sort = draw.rng.choice(("day", "sum", "person"))
+    what = draw.rng.choice(_WHAT[draw.language][sort])
+    month, day, amount = draw.rng.randint(1, 12), draw.rng.randint(1, 28), draw.rng.randint(2, 999)
     if draw.language == "ko":
-        value = (
-            f"{draw.rng.randint(1, 12)}월 {draw.rng.randint(1, 28)}일",
-            f"{draw.rng.randint(2, 999)}만 원",
-            draw.words.name(),
-        )
-        return what, f"{topic} {what}: {value[pick]}."
-    value = (f"{draw.rng.randint(1, 28)} May", f"{draw.rng.randint(2, 999)} dollars", draw.words.name())
-    return what, f"The {what} of the {topic} is {value[pick]}."
+        value = {"day": f"{month}월 {day}일", "sum": f"{amount}만 원", "person": draw.words.name()}[sort]
+        return what, f"{topic} {what}: {value}."
+    value = {"day": f"{day} May", "sum": f"{amount} dollars", "person": draw.words.name()}[sort]
+    return what, f"The {what} of the {topic} is {value}."
 
 
 def _tricked(draw: _Draw, text: str) -> tuple[str, dict[str, Any]]:
@@ -332,10 +339,8 @@ def _device(draw: _Draw) -> _Made:
         verb, noun = draw.rng.choice(list(_VERBS)), draw.rng.choice(list(_THINGS))
         if is_held_out(f"{verb} {noun}") == (draw.split == "names"):
             break
-    parameter, value = (
-        draw.rng.choice(_PARAMETERS),
-        draw.rng.choice((f"{draw.rng.choice('ABCDEFGHK')}{draw.rng.randint(2, 99)}", draw.words.name())),
-    )  # noqa: E501
+    parameter, place = draw.rng.choice(_PARAMETERS), f"{draw.rng.choice('ABCDEFGHK')}{draw.rng.randint(2, 99)}"
+    value = draw.rng.choice((place, draw.words.name()))
     said = {"verb": _VERBS[verb], "noun": _THINGS[noun]} if draw.language == "ko" else {"verb": verb, "noun": noun}
     goal = draw.ask("device", value=value, **said)
     return _Made(

@@ -165,6 +165,14 @@ COMMANDS: dict[str, Command] = {
         "Who did what, a JSON object in each line",
         "axk1.serve.tenants.commands", "AuditConfig", "audit", argument="organisation",
     ),
+    "search build": Command(
+        "A search index of folders and files, brought up to date with what has changed",
+        "axk1.search.build", "BuildConfig", "build", recipe="recipes/search/docs.toml",
+    ),
+    "search find": Command(
+        "The passages of an index that a question finds",
+        "axk1.search.find", "FindConfig", "find", argument="question",
+    ),
     "inspect": Command(
         "Parameters, memory, cache and FLOPs of a model, from its config alone",
         "axk1.model.inspect", "InspectConfig", "inspect_command", argument="path",

@@ -13,6 +13,7 @@ from axk1.agents.tools.mail import MailConfig, mail_tools
 from axk1.agents.tools.program import program_tools
 from axk1.agents.tools.web import WebConfig, web_tools
 from axk1.core.chat_model import ChatModel
+from axk1.core.config import from_dict, load_toml
 from axk1.search.router import Library
 
 
@@ -28,6 +29,11 @@ class ToolsConfig:
     """Pages that may be read."""
     programs: bool = True
     """Let the model run Python programs in a sandbox, where there is one (bubblewrap)."""
+
+    @classmethod
+    def load(cls, path: Path | None) -> "ToolsConfig":
+        """Reads a TOML file; without one nothing is set up. Raises ConfigError that names what is wrong."""
+        return cls() if path is None else from_dict(cls, load_toml(path), where=str(path))
 
 
 def built_in_tools(

@@ -141,24 +141,27 @@ class _Mail:
         entry = _Entry(context)
         if entry.accepted:
             return _sent(message, to)
-        await asyncio.to_thread(entry.begin, message)
+        server = aiosmtplib.SMTP(
+            hostname=config.smtp,
+            port=config.smtp_port,
+            use_tls=config.smtp_port == 465,
+            start_tls=config.smtp_port != 465 if config.encrypted else None,
+            username=(config.user or config.sender) if config.password else None,
+            password=config.password or None,
+            timeout=config.timeout_seconds,
+        )
         try:
-            await aiosmtplib.send(
-                message,
-                hostname=config.smtp,
-                port=config.smtp_port,
-                use_tls=config.smtp_port == 465,
-                start_tls=None if not config.encrypted else config.smtp_port != 465,
-                username=(config.user or config.sender) if config.password else None,
-                password=config.password or None,
-                timeout=config.timeout_seconds,
-            )
+            await server.connect()
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise ToolRefusal(f"the mail server {config.smtp}:{config.smtp_port} cannot be used: {error}") from None
+        try:
+            await asyncio.to_thread(entry.begin, message)
+            await server.send_message(message)
         except (aiosmtplib.SMTPResponseException, aiosmtplib.SMTPRecipientsRefused) as error:
             entry.fail()
             raise ToolRefusal(f"the mail server refused the mail: {error}") from None
-        except (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPConnectTimeoutError, aiosmtplib.SMTPNotSupported) as error:
-            entry.fail()  # it never came to the mail itself
-            raise ToolRefusal(f"the mail server {config.smtp}:{config.smtp_port} cannot be used: {error}") from None
+        finally:
+            server.close()
         await asyncio.to_thread(entry.accept)
         return _sent(message, to)
 
@@ -205,8 +208,7 @@ class _Mail:
         if sum(place.stat().st_size for place in places) > _LARGEST:
             raise ToolRefusal(f"the attachments have more than {_LARGEST >> 20} MB together")
         for place in places:
-            main, _, sub = (mimetypes.guess_type(place.name)[0] or "application/octet-stream").partition("/")
-            message.add_attachment(place.read_bytes(), maintype=main, subtype=sub, filename=place.name)
+            _attach(message, place)
         return message
 
     def _shown(
@@ -258,6 +260,16 @@ class _Mail:
         finally:
             with contextlib.suppress(OSError, imaplib.IMAP4.error):
                 server.logout()
+
+
+def _attach(message: EmailMessage, place: Path) -> None:
+    content = place.read_bytes()
+    main, _, sub = (mimetypes.guess_type(place.name)[0] or "application/octet-stream").partition("/")
+    if main == "text":
+        with contextlib.suppress(UnicodeDecodeError):
+            message.add_attachment(content.decode("utf-8"), subtype=sub, filename=place.name)
+            return
+    message.add_attachment(content, maintype=main, subtype=sub, filename=place.name)
 
 
 class _Entry:

@@ -186,7 +186,10 @@ def result_of(outcome: Outcome, workspace: Path) -> types.CallToolResult:
 
 def _block(workspace: Path, name: str) -> types.ContentBlock:
     """A file of the workspace; one that is too large to be sent is only named."""
-    path, kind = workspace / name, (mimetypes.guess_type(name)[0] or "application/octet-stream").replace("/x-wav", "/wav")
+    path, kind = (
+        workspace / name,
+        (mimetypes.guess_type(name)[0] or "application/octet-stream").replace("/x-wav", "/wav"),
+    )
     if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
         return types.TextContent(text=f"file: {name}")
     data = base64.b64encode(path.read_bytes()).decode()

@@ -137,6 +137,14 @@ COMMANDS: dict[str, Command] = {
         "An answer from your documents, every sentence of it cited and checked; or none",
         "axk1.search.ask", "AskConfig", "ask", argument="question", talks=True,
     ),
+    "agent": Command(
+        "Work done by a model with tools; it asks what is missing, and before anything is sent or deleted",
+        "axk1.agents.command", "AgentConfig", "agent", argument="goal", talks=True,
+    ),
+    "agent list": Command(
+        "Runs of agents, the newest first",
+        "axk1.agents.command", "ListConfig", "list_runs", argument="status",
+    ),
     "serve": Command(
         "A checkpoint, or servers elsewhere, behind OpenAI's API",
         "axk1.app", "ServeConfig", "serve", argument="path",
@@ -172,6 +180,14 @@ COMMANDS: dict[str, Command] = {
     "tenants audit": Command(
         "Who did what, a JSON object in each line",
         "axk1.serve.tenants.commands", "AuditConfig", "audit", argument="organisation",
+    ),
+    "search build": Command(
+        "A search index of folders and files, brought up to date with what has changed",
+        "axk1.search.build", "BuildConfig", "build", recipe="recipes/search/docs.toml",
+    ),
+    "search find": Command(
+        "The passages of an index that a question finds",
+        "axk1.search.find", "FindConfig", "find", argument="question",
     ),
     "inspect": Command(
         "Parameters, memory, cache and FLOPs of a model, from its config alone",

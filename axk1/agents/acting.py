@@ -173,7 +173,7 @@ class Actor:
 
     def context(self, run: Run, call: Call) -> ToolContext:
         """Where and when a call's tool runs; the same at every attempt."""
-        key = f"{run.id}:{call.number}"
+        key = f"{run.id}.{call.number}"  # may stand in a Message-ID
         return ToolContext(Path(run.workspace), idempotency_key=key, now=call.at, language=run.language)
 
     def _asked(self, run: Run, call: Call, tool: Tool, missing: Sequence[str]) -> Change:

@@ -295,7 +295,7 @@ _DATES: list[_Rule] = [
     _rule(r"\b(?:on )?(?P<day>(?:mon|tues|wednes|thurs|fri|satur|sun)day)s?\b",
           lambda match, now: _coming(now, _english_weekday(match["day"]))),
     _rule(r"(?<![\d.:/-])(?P<month>1[0-2]|0?[1-9])/(?P<day>3[01]|[12]\d|0?[1-9])(?![\d/])", _numeric),
-    _rule(r"(?<![\d월.])(?P<day>3[01]|[12]\d|[1-9])일(?!\s*(?:간|동안|째|차|뒤|후|전|치))", _this_day),
+    _rule(r"(?<![\d월.])(?<!월 )(?P<day>3[01]|[12]\d|[1-9])일(?!\s*(?:간|동안|째|차|뒤|후|전|치))", _this_day),
     _rule(r"\bthe (?P<day>3[01]|[12]\d|[1-9])(?:st|nd|rd|th)\b(?! of)", _this_day),
 ]  # fmt: skip
 _TIMES: list[_Rule] = [

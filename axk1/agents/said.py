@@ -155,6 +155,8 @@ def contains(text: str, value: str) -> bool:
         return False
     if re.search(_whole(r"\s*".join(words)), folded) or flat(value) == flat(text):
         return True
+    if re.fullmatch(r"[가-힣]+", flat(value)) and flat(value) in flat(text):  # Korean is spaced as people like
+        return True
     return len(words) > 1 and all(re.search(_whole(word), folded) for word in words)
 
 

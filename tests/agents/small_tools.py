@@ -1,8 +1,10 @@
 """Real tools, small ones: a calendar in a file, an address book, mail through a real SMTP server, files."""
 
+import asyncio
 import json
 import smtplib
 import threading
+import time
 from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
@@ -33,6 +35,12 @@ def _events(folder: Path) -> list[dict]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
+def _keep(folder: Path, events: list[dict]) -> None:
+    part = folder / "events.part"
+    part.write_text(json.dumps(events, ensure_ascii=False))
+    part.rename(folder / "events.json")
+
+
 @tool(effect=Effect.READ)
 def list_events(context: ToolContext) -> Outcome:
     """Lists the calendar."""
@@ -41,7 +49,7 @@ def list_events(context: ToolContext) -> Outcome:
 
 def _drop(context: ToolContext, undo: dict) -> str:
     left = [one for one in _events(context.workspace) if one["id"] != undo["id"]]
-    (context.workspace / "events.json").write_text(json.dumps(left))
+    _keep(context.workspace, left)
     return f"{undo['id']} is out of the calendar"
 
 
@@ -55,7 +63,7 @@ def add_event(
     """Puts an event into the calendar."""
     event = {"id": context.idempotency_key, "title": title, "start": start.isoformat(), "place": place}
     kept = [one for one in _events(context.workspace) if one["id"] != event["id"]]
-    (context.workspace / "events.json").write_text(json.dumps([*kept, event], ensure_ascii=False))
+    _keep(context.workspace, [*kept, event])
     return Outcome({"added": event}, files=("events.json",), undo={"id": event["id"]})
 
 
@@ -89,6 +97,7 @@ def mail_tool(port: int, inbox: Path) -> Tool:
         return f"to {', '.join(to)}: {subject}\n{body}"
 
     def recover(context: ToolContext, to: list[str], subject: str, body: str) -> Outcome | None:
+        time.sleep(0.1)  # what the server had whole when this process died is in its folder by now
         there = any(context.idempotency_key in path.read_text() for path in inbox.glob("*.eml"))
         return Outcome("the mail was sent before the interruption") if there else None
 
@@ -114,16 +123,18 @@ def mail_tool(port: int, inbox: Path) -> Tool:
 class Inbox:
     """What a real SMTP server received, a file for each mail, written whole before it says that it has it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._lock = folder, threading.Lock()
+    def __init__(self, folder: Path, *, answer_seconds: float = 0) -> None:
+        """Args: answer_seconds: from having a mail to saying so; who dies in between does not know."""
+        self.folder, self.answer_seconds, self._lock = folder, answer_seconds, threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
-    async def handle_DATA(self, server, session, envelope) -> str:
+    async def handle_DATA(self, server, session, envelope) -> str:  # noqa: N802 - aiosmtpd's name
         with self._lock:
             number = len(list(self.folder.glob("*.eml")))
             part = self.folder / f"{number}.part"
             part.write_bytes(envelope.content)
             part.rename(self.folder / f"{number}.eml")
+        await asyncio.sleep(self.answer_seconds)
         return "250 OK"
 
     @property

@@ -75,7 +75,7 @@ def test_two_slots_are_asked_together_and_answered_together(runner_of):
 def test_slots_can_be_given_by_name_and_wrong_names_are_told(runner_of):
     runner = runner_of(script([("add_event", {"title": "회의"})], "끝", "끝"))
     run = asyncio.run(runner.start("회의 잡아줘"))
-    with pytest.raises(InputRefused, match="slots.stat was not asked for.*start"):
+    with pytest.raises(InputRefused, match=r"slots\.stat was not asked for.*start"):
         asyncio.run(runner.give(run.id, Input(slots={"stat": "x"})))
     run = asyncio.run(runner.give(run.id, Input(slots={"start": "2026-12-01T09:00:00+09:00"})))
     assert run.status is Status.COMPLETED and events(runner)[0]["start"] == "2026-12-01T09:00:00+09:00"

@@ -23,7 +23,6 @@ from aiosmtpd.controller import Controller
 from hwpx import HwpxDocument
 from model_server import results, said, serving, turns
 
-
 GOAL = "이 과장님께 회의 안내 메일을 보내고, 안내문을 한글 문서와 PDF로 만들어줘."
 SECTIONS = [{"heading": "안건", "text": "2027년 예산을 정한다."}]
 HANGUL = any("Nanum" in family or "KR" in family for family in typst.Fonts().families())

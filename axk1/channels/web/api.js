@@ -72,5 +72,9 @@ async function ask(path, options) {
 
 async function* pieces(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
-  for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
+  try {
+    for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
+  } finally {
+    reader.cancel().catch(() => {}); // whoever stops listening hangs up
+  }
 }

@@ -48,10 +48,10 @@ def update_words(folder: Path, store: Store, words: Words, meter: Meter) -> None
         batch = store.passages_after(through, WORDS_BATCH)
         if not batch and not (first and (removed or through < 1)):
             break
-        terms = words.batch(searchable(passage) for _, _, passage in batch)
+        terms = words.batch(searchable(passage) for _, passage in batch)
         postings = [
             Posting(number, each, passage.document, passage.date)
-            for (number, _, passage), each in zip(batch, terms, strict=True)
+            for (number, passage), each in zip(batch, terms, strict=True)
         ]
         index.change(postings, removed if first else (), after=through if first else None)
         with store:
@@ -89,10 +89,12 @@ def encode_passages(store: Store, encoder: Encoder, meter: Meter) -> None:
         with store:
             store.drop_vectors()
             store.remember(encoder=identity(encoder), vectors_file="", vectors_through=0)
-    while batch := store.without_vectors(VECTORS_BATCH):
+    after = 0
+    while batch := store.without_vectors(after, VECTORS_BATCH):
         vectors = encoder.encode([searchable(passage) for _, passage in batch], kind="passage")
         with store:
             store.put_vectors([number for number, _ in batch], vectors)
+        after = batch[-1][0]
         meter.advance(len(batch))
 
 

@@ -20,7 +20,7 @@ from axk1.search.passage import Passage
 
 WORDS_BATCH = 10_000
 VECTORS_BATCH = 256
-COPY_BATCH = 8_192
+COPY_BATCH = 4_096
 
 
 def searchable(passage: Passage) -> str:
@@ -89,6 +89,7 @@ def encode_passages(store: Store, encoder: Encoder, meter: Meter) -> None:
         with store:
             store.drop_vectors()
             store.remember(encoder=identity(encoder), vectors_file="", vectors_through=0)
+    meter.skip(store.vector_count())
     after = 0
     while batch := store.without_vectors(after, VECTORS_BATCH):
         vectors = encoder.encode([searchable(passage) for _, passage in batch], kind="passage")
@@ -98,9 +99,10 @@ def encode_passages(store: Store, encoder: Encoder, meter: Meter) -> None:
         meter.advance(len(batch))
 
 
-def update_vectors(folder: Path, store: Store, dimensions: int, precision: str, threads: int) -> None:
+def update_vectors(folder: Path, store: Store, dimensions: int, precision: str, threads: int, meter: Meter) -> None:
     """Brings the vector index to what the store holds, as a new file."""
     index, through = _vector_index(folder, store, dimensions, precision)
+    meter.skip(len(index))
     removed, start = store.to_forget("vectors"), through
     index.remove(removed)
     while True:
@@ -108,6 +110,7 @@ def update_vectors(folder: Path, store: Store, dimensions: int, precision: str, 
         if not numbers:
             break
         index.add(numbers, vectors, threads)
+        meter.advance(len(numbers))
         through = numbers[-1]
     if through > start or removed or not store.fact("vectors_file"):
         turn = int(store.fact("vectors_turn", "0")) + 1

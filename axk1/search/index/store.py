@@ -239,6 +239,10 @@ class Store:
 
     # Vectors
 
+    def vector_count(self) -> int:
+        """How many passages have a vector."""
+        return self.connection.execute("SELECT count(*) FROM vectors").fetchone()[0]
+
     def without_vectors(self, number: int, most: int) -> list[tuple[int, Passage]]:
         """The next passages, in the order of numbers, that have no vector."""
         query = f"{_PASSAGE} LEFT JOIN vectors v ON v.passage = p.number WHERE p.number > ? AND v.passage IS NULL"

@@ -186,7 +186,7 @@ def both_peer(options: argparse.Namespace) -> dict[str, Any]:
     begun, terms, after = time.perf_counter(), [], 0
     vocabulary: dict[str, int] = {}
     while batch := store.passages_after(after, 10_000):
-        for each in words.batch(f"{passage.title}\n{passage.text}" for _, _, passage in batch):
+        for each in words.batch(f"{passage.title}\n{passage.text}" for _, passage in batch):
             terms.append([vocabulary.setdefault(term, len(vocabulary)) for term in each])
         after = batch[-1][0]
     retriever = bm25s.BM25(k1=1.2, b=0.75)

@@ -147,9 +147,11 @@ def _bring_up_to_date(config: BuildConfig, store: Store, changes: Changes, encod
     if encoder is None:
         forget_vectors(store)
     else:
-        with progress("vectors", total=store.counts()[1], unit="passages") as meter:
+        total = store.counts()[1]
+        with progress("vectors", total=total, unit="passages") as meter:
             encode_passages(store, encoder, meter)
-        update_vectors(config.output, store, encoder.dimensions, config.precision, config.threads)
+        with progress("their neighbours", total=total, unit="passages") as meter:
+            update_vectors(config.output, store, encoder.dimensions, config.precision, config.threads, meter)
     with store:
         store.remember(generation=int(store.fact("generation", "0")) + 1)
     sweep(config.output, store)

@@ -7,6 +7,10 @@ import json
 import re
 
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_ARTICLE = re.compile(
+    r"^[ \t]*(제\s?\d+(?:편|장|절|관)(?:의\s?\d+)?[ \t]+[^\n]{1,40}$|제\s?\d+조(?:의\s?\d+)?\s?\([^()\n]{1,60}\))", re.M
+)
+_DIVISIONS = "편장절관조"
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})")
 
 
@@ -66,6 +70,13 @@ def markdown_headings(text: str) -> tuple[Heading, ...]:
             headings.append(Heading(start, len(match[1]), plain(match[2])))
         start += len(line) + 1
     return tuple(headings)
+
+
+def article_headings(text: str) -> tuple[Heading, ...]:
+    """The divisions of a Korean law or rule, ``제1장 총칙`` and ``제2조(정의)``, below all levels of Markdown."""
+    matches = list(_ARTICLE.finditer(text))
+    levels = [7 + _DIVISIONS.index(re.search(f"[{_DIVISIONS}]", match[1])[0]) for match in matches]
+    return tuple(Heading(match.start(1), level, plain(match[1])) for match, level in zip(matches, levels, strict=True))
 
 
 def plain(text: str) -> str:

@@ -19,11 +19,13 @@ from docx.oxml.ns import qn
 
 from axk1.data.markdown import clean_markdown, tidy
 from axk1.search.documents.dates import day_of
-from axk1.search.documents.document import Heading, SearchDocument, markdown_headings, plain
+from axk1.search.documents.document import Heading, SearchDocument, article_headings, markdown_headings, plain
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff\ud800-\udfff]")
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S)
 _OUTLINE = re.compile(r"(?:heading|outline|제목|개요)\s*(\d)", re.I)
+
+_LONGEST_HEADING = 120
 
 
 class Unreadable(Exception):
@@ -66,9 +68,10 @@ def suffix(name: str) -> str:
 def _document(name: str, text: str, *, title: str = "", date: str = "", markdown: bool = True) -> SearchDocument:
     """A document from Markdown or plain text, with a title and a date if there are any."""
     text = _clean(text)
-    headings = markdown_headings(text) if markdown else ()
+    marked = markdown_headings(text) if markdown else ()
+    headings = tuple(sorted((*marked, *article_headings(text)), key=lambda heading: heading.start))
     first = min(headings, key=lambda heading: (heading.level, heading.start), default=None)
-    title = plain(title) or (first.text if first else PurePosixPath(name).stem)
+    title = plain(title) or (first.text if first and markdown else PurePosixPath(name).stem)
     return SearchDocument(name, text, title, headings, (), date or day_of(PurePosixPath(name).name))
 
 
@@ -130,7 +133,7 @@ def _read_pdf(name: str, content: bytes) -> Iterator[SearchDocument]:
         starts.append(at)
         at += len(text) + (2 if text else 0)
     text = "\n\n".join(filter(None, texts))
-    headings = tuple(_outline(reader, text, starts))
+    headings = tuple(_outline(reader, text, starts)) or article_headings(text)
     about = reader.metadata
     title = plain(str((about.title if about else None) or (headings[0].text if headings else "")))
     made = about.creation_date_raw if about else None
@@ -189,10 +192,26 @@ def _blocks(document: docx.document.Document) -> Iterator[str]:
 def _read_hwpx(name: str, content: bytes) -> Iterator[SearchDocument]:
     document = hwpx.HwpxDocument.open(content)
     try:
-        markdown = document.text.markdown(rich=True, detect_headings=True)
+        markdown = document.text.markdown(rich=True, detect_headings=False)
+        outlines = list(_hwpx_outlines(document))
     finally:
         document.close()
-    yield _document(name, markdown)
+    lines = markdown.split("\n")
+    for number, line in enumerate(lines):
+        if outlines and outlines[0][1] == plain(line):
+            level, text = outlines.pop(0)
+            lines[number] = f"{'#' * min(level, 6)} {text}"
+    yield _document(name, "\n".join(lines))
+
+
+def _hwpx_outlines(document: hwpx.HwpxDocument) -> Iterator[tuple[int, str]]:
+    """Level and words of the paragraphs in an outline style, in order."""
+    for paragraph in document.paragraphs:
+        style = document.oxml.style(paragraph.style_id_ref)
+        match = _OUTLINE.match(style.name or "") if style else None
+        text = plain(paragraph.text or "")
+        if match and 0 < len(text) <= _LONGEST_HEADING and not text.endswith("다."):  # styles run on into sentences
+            yield int(match[1]), text
 
 
 def _read_shard(name: str, content: bytes) -> Iterator[SearchDocument]:

@@ -20,7 +20,7 @@ from axk1.search.passage import Passage
 
 WORDS_BATCH = 10_000
 VECTORS_BATCH = 256
-COPY_BATCH = 8_192
+COPY_BATCH = 4_096
 
 
 def searchable(passage: Passage) -> str:
@@ -48,10 +48,10 @@ def update_words(folder: Path, store: Store, words: Words, meter: Meter) -> None
         batch = store.passages_after(through, WORDS_BATCH)
         if not batch and not (first and (removed or through < 1)):
             break
-        terms = words.batch(searchable(passage) for _, _, passage in batch)
+        terms = words.batch(searchable(passage) for _, passage in batch)
         postings = [
             Posting(number, each, passage.document, passage.date)
-            for (number, _, passage), each in zip(batch, terms, strict=True)
+            for (number, passage), each in zip(batch, terms, strict=True)
         ]
         index.change(postings, removed if first else (), after=through if first else None)
         with store:
@@ -89,16 +89,20 @@ def encode_passages(store: Store, encoder: Encoder, meter: Meter) -> None:
         with store:
             store.drop_vectors()
             store.remember(encoder=identity(encoder), vectors_file="", vectors_through=0)
-    while batch := store.without_vectors(VECTORS_BATCH):
+    meter.skip(store.vector_count())
+    after = 0
+    while batch := store.without_vectors(after, VECTORS_BATCH):
         vectors = encoder.encode([searchable(passage) for _, passage in batch], kind="passage")
         with store:
             store.put_vectors([number for number, _ in batch], vectors)
+        after = batch[-1][0]
         meter.advance(len(batch))
 
 
-def update_vectors(folder: Path, store: Store, dimensions: int, precision: str, threads: int) -> None:
+def update_vectors(folder: Path, store: Store, dimensions: int, precision: str, threads: int, meter: Meter) -> None:
     """Brings the vector index to what the store holds, as a new file."""
     index, through = _vector_index(folder, store, dimensions, precision)
+    meter.skip(len(index))
     removed, start = store.to_forget("vectors"), through
     index.remove(removed)
     while True:
@@ -106,6 +110,7 @@ def update_vectors(folder: Path, store: Store, dimensions: int, precision: str, 
         if not numbers:
             break
         index.add(numbers, vectors, threads)
+        meter.advance(len(numbers))
         through = numbers[-1]
     if through > start or removed or not store.fact("vectors_file"):
         turn = int(store.fact("vectors_turn", "0")) + 1

@@ -6,6 +6,7 @@ made from here; the store remembers up to which number each of them goes, and wh
 Writers change it in transactions; readers in other processes go on reading meanwhile (SQLite's write-ahead log).
 """
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -198,13 +199,10 @@ class Store:
         marks = ",".join("?" * len(numbers))
         return dict(map(_passage, self.connection.execute(f"{_PASSAGE} WHERE p.number IN ({marks})", list(numbers))))
 
-    def passages_after(self, number: int, most: int) -> list[tuple[int, int, Passage]]:
-        """The next passages in the order of numbers: number, number of the document, passage."""
-        query = (
-            _PASSAGE.replace("p.number,", "p.document, p.number,", 1) + " WHERE p.number > ? ORDER BY p.number LIMIT ?"
-        )
-        rows = self.connection.execute(query, (number, most))
-        return [(*_passage(row[1:])[:1], row[0], _passage(row[1:])[1]) for row in rows]
+    def passages_after(self, number: int, most: int) -> list[tuple[int, Passage]]:
+        """The next passages in the order of numbers."""
+        rows = self.connection.execute(f"{_PASSAGE} WHERE p.number > ? ORDER BY p.number LIMIT ?", (number, most))
+        return [_passage(row) for row in rows]
 
     def within(self, bounds: Bounds, *, among: Sequence[int] | None = None, most: int = -1) -> list[int]:
         """Numbers of passages whose document lies within bounds.
@@ -222,8 +220,8 @@ class Store:
             where.append("(" + " OR ".join("d.name >= ? AND d.name < ?" for _ in bounds.documents) + ")")
             values += [value for name in bounds.documents for value in (name, name + "\U0010ffff")]
         if among is not None:
-            where.append(f"p.number IN ({','.join('?' * len(among))})")
-            values += among
+            where.append("p.number IN (SELECT value FROM json_each(?))")  # variables are limited in number
+            values.append(json.dumps(list(among)))
         query = "SELECT p.number FROM documents d JOIN passages p ON p.document = d.number WHERE "
         rows = self.connection.execute(f"{query} {' AND '.join(where or ['1'])} LIMIT ?", [*values, most])
         return [number for (number,) in rows]
@@ -241,12 +239,15 @@ class Store:
 
     # Vectors
 
-    def without_vectors(self, most: int) -> list[tuple[int, Passage]]:
-        """The next passages that have no vector."""
-        query = (
-            f"{_PASSAGE} LEFT JOIN vectors v ON v.passage = p.number WHERE v.passage IS NULL ORDER BY p.number LIMIT ?"
-        )
-        return [_passage(row) for row in self.connection.execute(query, (most,))]
+    def vector_count(self) -> int:
+        """How many passages have a vector."""
+        return self.connection.execute("SELECT count(*) FROM vectors").fetchone()[0]
+
+    def without_vectors(self, number: int, most: int) -> list[tuple[int, Passage]]:
+        """The next passages, in the order of numbers, that have no vector."""
+        query = f"{_PASSAGE} LEFT JOIN vectors v ON v.passage = p.number WHERE p.number > ? AND v.passage IS NULL"
+        rows = self.connection.execute(f"{query} ORDER BY p.number LIMIT ?", (number, most))
+        return [_passage(row) for row in rows]
 
     def put_vectors(self, numbers: Sequence[int], vectors: np.ndarray) -> None:
         """Keeps vectors [passages, dimensions] as float16."""

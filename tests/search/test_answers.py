@@ -90,6 +90,12 @@ def test_two_questions_of_one_breath_are_both_answered(library):
     assert [sentence.citations for sentence in answer.sentences] == [(1,), (2,)]
 
 
+def test_what_of_two_questions_is_not_answered_is_told(library):
+    answer = ask(library, "이순신은 어디에서 태어났나? 에펠탑의 높이는 얼마인가?")
+    assert "서울" in answer.text
+    assert "에펠탑" in answer.reason
+
+
 def test_bounds_leave_documents_out(library):
     assert ask(library, "훈민정음은 언제 창제되었나요?", bounds=Bounds(documents=("rules",))).refused
     assert not ask(library, "훈민정음은 언제 창제되었나요?", bounds=Bounds(documents=("lives",))).refused

@@ -189,7 +189,10 @@ class _Work:
     def quote(self) -> str:
         """Sentences of the passages themselves."""
         for part in self.asked.parts:
-            for one in extract(Question.read(part), self.hits, most=2 if len(self.asked.parts) == 1 else 1):
+            quotes = extract(Question.read(part), self.hits, most=2 if len(self.asked.parts) == 1 else 1)
+            if not quotes:
+                self.reason = f"no passage answers {part!r}"
+            for one in quotes:
                 if one.passage in self.cited or len(self.cited) < self.options.max_sources:
                     self._quote(one)
         return f"{len(self.sentences)} sentences quoted"
@@ -232,15 +235,20 @@ class _Work:
         verdict = await asyncio.to_thread(find_support, draft.text, cited, self.passages, self.answerer.document_text)
         if not verdict.passed:
             return verdict
+        shown = [self._shown(draft.text, window) for window in verdict.windows]
         try:
-            supported, reply = await judge(
-                self.answerer.model, draft.text, [window.passage for window in verdict.windows]
-            )
+            supported, reply = await judge(self.answerer.model, draft.text, shown)
         except AXK1Error as error:
             return dataclasses.replace(verdict, checks=(*verdict.checks, Check("judge", False, error.message)))
         self._count(reply)
         judged = Check("judge", supported, f"the model {'finds' if supported else 'does not find'} it in the passage")
         return dataclasses.replace(verdict, checks=(*verdict.checks, judged))
+
+    def _shown(self, text: str, window: Window) -> Passage:
+        """What the judge reads: the nearest sentences; all of a passage in another language, where none is nearest."""
+        if has_hangul(text) != has_hangul(window.passage.text):
+            return window.passage
+        return dataclasses.replace(window.passage, text=window.text)
 
     def _keep(self, text: str, verdict: Verdict) -> None:
         numbers, references = [], []

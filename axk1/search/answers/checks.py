@@ -8,6 +8,7 @@ sentences of a passage that are nearest, not against all of it: a number from el
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from axk1.core.errors import AXK1Error
 from axk1.search.answers.alignment import divergence
 from axk1.search.answers.answer import Check
 from axk1.search.answers.polarity import contradiction
@@ -118,10 +119,11 @@ def _share(asked: Sequence[Word], text: str) -> float:
 
 def _check_span(passages: Sequence[Passage], document_text: DocumentText | None) -> Check:
     for passage in passages:
-        length = passage.end - passage.start == len(passage.text)
-        if document_text is not None:
-            length = document_text(passage.document)[passage.start : passage.end] == passage.text
-        if not length:
+        try:
+            text = document_text(passage.document)[passage.start : passage.end] if document_text else passage.text
+        except AXK1Error as error:  # the document left the index after it was found
+            return Check("span", False, error.message)
+        if text != passage.text or passage.end - passage.start != len(text):
             return Check("span", False, f"{passage.document} has another text at {passage.start}")
     return Check("span", True, "the passage stands in its document")
 

@@ -103,3 +103,9 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     ),
     "escapes": lambda text: "".join(f"\\u{ord(letter):04x}" for letter in text),
 }
+
+
+def requests(part: str) -> list[tuple[str, str]]:
+    """Category, ``"benign"`` where it is none, and text of what people ask for."""
+    lines = (HERE / f"requests_{part}.tsv").read_text(encoding="utf-8").splitlines()
+    return [(category, text) for category, text in (line.split("\t") for line in lines)]

@@ -32,6 +32,7 @@ from axk1.engine.llm_engine import LLMEngine
 from axk1.engine.quantised.folder import is_quantised, open_model
 from axk1.model.config import ModelConfig
 from axk1.search import router as search
+from axk1.search.index.index import Index
 from axk1.serve import errors
 from axk1.serve.caller import caller_of
 from axk1.serve.database import DEFAULT_URL, open_database
@@ -82,6 +83,9 @@ class ServeConfig(EngineConfig):
     """Folder of the files that agents read and write; each organisation has a folder of its own in it."""
     agent_policy: Path | None = None
     """YAML file that says which tools of agents run by themselves, which ask first, which never run."""
+    agent_tools: Path | None = None
+    """TOML file with what agents' tools need: servers of mail, contacts, hosts whose pages may be read; see
+    recipes/agent/tools.toml."""
     without_tenants: bool = False
     """Answer everybody who reaches the port: no API keys, no limits, no record of usage."""
     search: Path | None = None
@@ -198,24 +202,27 @@ async def open_chat_model(address: str) -> AsyncIterator[ChatModel]:
 
 def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     """Serves until a signal comes; then no new requests are taken, and those that run have time to end."""
-    equipment = _equipment(config)
+    library = None if config.search is None else Index.open(config.search)
+    equipment = _equipment(config, library)
     database = None if dry_run else open_database(config.database)
     with_tenants = database is not None and _ask_for_keys(config, database)
     open_service = _open_upstreams if config.path is None else _open_engine
     service = open_service(config, config.path, dry_run)
     console.print(f"http://{config.host}:{config.port}/v1   health: /health   metrics: /metrics")
+    if library is not None:
+        console.print(f"answers from {len(library):,} passages of {config.search}: /v1/answers and /v1/search")
     console.print(f"talk to it in a browser: http://{config.host}:{config.port}/")
     if service is not None and database is not None:
         kept = config.keep_responses_days
         options = {"keep_responses_days": kept, "with_tenants": with_tenants}
-        app = create_app(service, database, **options, equipment=equipment)
+        app = create_app(service, database, **options, library=library, equipment=equipment)
         drain = config.drain_seconds
         uvicorn.run(app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=drain)
 
 
-def _equipment(config: ServeConfig) -> Equipment:
-    """What agents work with. Raises ConfigError where the policy is wrong."""
-    tools = built_in_tools(ToolsConfig())
+def _equipment(config: ServeConfig, library: search.Library | None) -> Equipment:
+    """What agents work with. Raises ConfigError where the policy or the tools' file is wrong."""
+    tools = built_in_tools(ToolsConfig.load(config.agent_tools), library=library)
     policy = Policy() if config.agent_policy is None else Policy.load(config.agent_policy, tools)
     return Equipment(tools, config.workspace, policy)
 

@@ -109,6 +109,14 @@ COMMANDS: dict[str, Command] = {
         "A student, taught on its own answers",
         "axk1.distill.on_policy", "OnPolicyConfig", "train_on_policy", recipe="recipes/nano/on-policy.toml",
     ),
+    "agents dialogues": Command(
+        "Verified dialogues of an agent at work, to teach a small student to drive one",
+        "axk1.agents.dialogues.build", "DialoguesConfig", "build_dialogues", recipe="recipes/assistant/dialogues.toml",
+    ),
+    "agents simulate": Command(
+        "A model drives the agent through fresh tasks: how many it finishes, and how safely",
+        "axk1.agents.dialogues.simulate", "SimulateConfig", "simulate", argument="model", talks=True,
+    ),
     "eval": Command(
         "Scores with error bars: bits per byte on held-out text, exact match on fresh reasoning tasks",
         "axk1.eval.evaluate", "EvalConfig", "evaluate", recipe="recipes/nano/eval.toml", needs_model="model",
@@ -172,6 +180,14 @@ COMMANDS: dict[str, Command] = {
     "tenants audit": Command(
         "Who did what, a JSON object in each line",
         "axk1.serve.tenants.commands", "AuditConfig", "audit", argument="organisation",
+    ),
+    "search build": Command(
+        "A search index of folders and files, brought up to date with what has changed",
+        "axk1.search.build", "BuildConfig", "build", recipe="recipes/search/docs.toml",
+    ),
+    "search find": Command(
+        "The passages of an index that a question finds",
+        "axk1.search.find", "FindConfig", "find", argument="question",
     ),
     "inspect": Command(
         "Parameters, memory, cache and FLOPs of a model, from its config alone",

@@ -22,6 +22,7 @@ from axk1.core.chat_model import OpenChatModel
 from axk1.core.config import require
 from axk1.core.errors import ConfigError
 from axk1.core.progress import console, print_next, print_plan
+from axk1.search.index.index import Index
 from axk1.serve.database import DEFAULT_URL, open_database
 
 _output = Console(highlight=False, soft_wrap=True)
@@ -46,6 +47,11 @@ class AgentConfig:
     """With --resume: what you say to it, such as the answer to its question."""
     policy: Path | None = None
     """YAML file that says which tools run by themselves, which ask first, which never run; see docs/agents.md."""
+    tools: Path | None = None
+    """TOML file with what the tools need: servers of mail, contacts, hosts whose pages may be read; see
+    recipes/agent/tools.toml."""
+    search: Path | None = None
+    """The folder of an index (axk1 search build) that the run may search."""
     yes: bool = False
     """Agree to confirmations of tools that only read and write; sending, deleting and paying still ask."""
     language: Literal["ko", "en"] | None = None
@@ -94,7 +100,9 @@ def agent(
         read: asks the person for a line; EOFError or KeyboardInterrupt leaves the run as it stands.
         tools: what it may use; nothing for the built-in tools over the workspace.
     """
-    tools = built_in_tools(ToolsConfig()) if tools is None else tools
+    if tools is None:
+        library = None if config.search is None else Index.open(config.search)
+        tools = built_in_tools(ToolsConfig.load(config.tools), library=library)
     policy = Policy() if config.policy is None else Policy.load(config.policy, tools)
     _print_plan(config, policy, tools)
     if dry_run:

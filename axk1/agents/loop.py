@@ -265,6 +265,7 @@ class Runner:
                 [system_message(run), *run.messages],
                 tools=[*described, _ANSWER] if self.constrained else described,
                 tool_choice="required" if self.constrained else "auto",
+                parallel_tool_calls=not self.constrained,
                 max_tokens=run.limits.max_turn_tokens,
                 seed=wrong,
             )

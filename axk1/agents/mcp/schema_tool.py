@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema
 import referencing
@@ -27,12 +27,18 @@ class AnyArguments(BaseModel):
     """Parameters that are not known as Python types; ``SchemaTool.schema`` tells and checks them."""
 
     model_config = ConfigDict(extra="allow")
+    declared: ClassVar[Mapping[str, Any]] = {"type": "object"}
+
+    @classmethod
+    def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
+        """The schema as it was declared."""
+        return {"properties": {}, **copy.deepcopy(dict(cls.declared))}
 
     @classmethod
     def named(cls, schema: Mapping[str, Any]) -> type[BaseModel]:
         """A model that knows the parameters' names, and nothing else of them. They may be any words, also such as no
         Python field can be called, so they are set as pydantic keeps them."""
-        model = type("Arguments", (cls,), {})
+        model = type("Arguments", (cls,), {"declared": schema})
         required = schema.get("required", ())
         model.__pydantic_fields__ = {
             name: FieldInfo(annotation=Any, default=PydanticUndefined if name in required else None)
@@ -55,9 +61,12 @@ class SchemaTool(Tool):
         return tuple(self.schema.get("required", ()))
 
     def described(self) -> dict[str, Any]:
-        """As ``Tool.described``."""
+        """As ``Tool.described``. Where the schema leaves other parameters open, the model is told of none: small ones
+        fill such gaps with pieces of the schema."""
         parameters = copy.deepcopy(dict(self.schema))
         parameters.setdefault("properties", {})
+        if "patternProperties" not in parameters:
+            parameters.setdefault("additionalProperties", False)
         parameters["required"] = [one for one in self.required if one not in self.slots]
         told = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": told}

@@ -1,1 +1,1 @@
-"""Real tools: each module a family, ``built_in`` all of them."""
+"""What agents can do: mail, documents, calendars, files, search, programs, arithmetic, pages of the web."""

@@ -17,7 +17,7 @@ _NEARLY = 0.85
 
 
 def extract(question: Question, hits: Sequence[Hit], *, most: int = 2, enough: float = ENOUGH) -> list[Evidence]:
-    """The sentences that answer a question, best first; none where no sentence is probable enough.
+    """The sentences that answer a question, the best passage's first; none where no sentence is probable enough.
 
     Args:
         question: what is asked.
@@ -33,6 +33,8 @@ def extract(question: Question, hits: Sequence[Hit], *, most: int = 2, enough: f
     for one in found:
         if len(chosen) < most and one.probability >= max(least, enough) and not _repeats(one, chosen):
             chosen.append(one)
+    first = {one.passage.id: place for place, one in reversed(list(enumerate(chosen)))}
+    chosen.sort(key=lambda one: (first[one.passage.id], one.start))  # those of one passage as they stand there
     return [_with_its_list(one) for one in chosen]
 
 

@@ -30,6 +30,9 @@ _MEANS = re.compile(
     re.I,
 )
 """A sentence that says what something is."""
+_PLACES = ("article", "paragraph", "item", "chapter", "section")
+_ASKS_PLACE = re.compile(r"몇\s*[조항호장절]|which (?:article|section|chapter|paragraph)", re.I)
+"""A question for a place in a law; other amounts are not answered by one."""
 _TIMES = ("year", "month", "day", "century", "oclock", "years")
 
 
@@ -69,4 +72,4 @@ class Question:
     def _fits(self, quantity: Quantity) -> bool:
         if self.kind == "when":
             return quantity.unit in _TIMES
-        return quantity.unit not in ("article", "paragraph", "item", "chapter", "section")
+        return quantity.unit not in _PLACES or _ASKS_PLACE.search(self.text) is not None

@@ -38,7 +38,7 @@ def read_sentence_pieces(model: bytes) -> Tokenizer:
                 vocabulary.append((f"\0{text}" if kind in (_UNKNOWN, _CONTROL) else text, score))
             elif number == _NORMALIZER:
                 charsmap = dict(_fields(value)).get(_CHARSMAP, b"")
-    except (IndexError, ValueError, TypeError, struct.error) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
         raise ArtifactError(f"the SentencePiece model cannot be read: {error}") from None
     if unknown is None or not charsmap:
         raise ArtifactError("the SentencePiece model has no unknown piece or no table of characters")

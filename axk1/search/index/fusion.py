@@ -4,8 +4,8 @@ Ranks alone cannot tell a question whose words are all found from one in another
 ranking is noise. Scores can, once they are on one scale. A cosine is on a scale already. A BM25 score becomes one when
 divided by the most that any passage could reach with this question (each word rare, present and repeated without end):
 the *coverage*, from 0 to 1. The weight of coverage then falls with the best coverage found, so that a question in
-another language is left to the vectors. Scores normalised by a bound that the corpus knows: Bruch, Gai, Ingber 2022, "An
-Analysis of Fusion Functions for Hybrid Retrieval", arXiv:2210.11934; the falling weight is ours.
+another language is left to the vectors. Scores normalised by a bound that the corpus knows: Bruch, Gai, Ingber 2022,
+"An Analysis of Fusion Functions for Hybrid Retrieval", arXiv:2210.11934; the falling weight is ours.
 ``benchmarks/retrieval.py`` chose the numbers on one half of the questions and measured the other half.
 """
 

@@ -112,6 +112,8 @@ def kind_of(tool: Tool, name: str) -> tuple[Kind, bool]:
         schema = _resolved(tool, schema.get("items", {}))
     if schema.get("type") in ("number", "integer"):
         return Kind.NUMBER, many
+    if "@" in schema.get("pattern", ""):
+        return Kind.EMAIL, many
     return _FORMATS.get(schema.get("format", ""), Kind.TEXT), many
 
 

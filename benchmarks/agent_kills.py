@@ -47,7 +47,7 @@ MAILS = 6
 ADDRESSES = [f"person{number}@example.com" for number in range(MAILS)]
 GOAL = f"Write to {', '.join(ADDRESSES)}, and put these into the calendar for tomorrow at 3pm: {', '.join('ABCDEF')}"
 LONGEST_LIFE = 0.4
-"""Seconds that a process lives at most before it is killed."""
+"""How long a process lives at most before it is killed, as a share of the time that a whole run takes undisturbed."""
 
 
 def rules(messages: Any, _: Any) -> Any:
@@ -74,19 +74,20 @@ def worker(where: dict[str, Any]) -> None:
     """
     chance = random.Random(where["seed"])
     runner, database = _runner(where)
-    kills = -1
+    kills, longest = -1, 0.0
     while kills < where["kills"]:
         run_id = asyncio.run(runner.open(GOAL)).id
         told = {"run": run_id, "kills": 0}
         if kills < 0:
+            began, kills = time.monotonic(), 0
             asyncio.run(_carry_on(runner, run_id))
-            kills = 0
+            longest = LONGEST_LIFE * (time.monotonic() - began)
         database.dispose()  # a connection must not live in two processes
         while True:
             child = os.fork()
             if child == 0:
                 os._exit(0 if asyncio.run(_carry_on(runner, run_id)) else 3)
-            if _ended(child, chance.uniform(0.02, LONGEST_LIFE)):
+            if _ended(child, chance.uniform(0, longest)):
                 break
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)

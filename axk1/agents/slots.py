@@ -18,8 +18,8 @@ from axk1.agents.number_words import find_numbers
 from axk1.agents.said import Kind, Said, Source, combine, emails, flat, yes_or_no
 from axk1.agents.tool import Effect, Tool
 
-_LASTING = (Effect.SEND, Effect.DELETE, Effect.PAY)
-"""Effects whose slots strangers' words never fill."""
+_TO_OTHERS = (Effect.SEND, Effect.PAY)
+"""Effects whose slots strangers' words never fill: they name who gets a mail, or money."""
 _FORMATS = {"email": Kind.EMAIL, "date-time": Kind.MOMENT, "date": Kind.DATE, "time": Kind.TIME}
 _BETWEEN = re.compile(r"\s*(?:[,、;\n]|\band\b|그리고|하고(?=\s)|및)\s*")
 _POLITE = re.compile(
@@ -112,6 +112,8 @@ def kind_of(tool: Tool, name: str) -> tuple[Kind, bool]:
         schema = _resolved(tool, schema.get("items", {}))
     if schema.get("type") in ("number", "integer"):
         return Kind.NUMBER, many
+    if "@" in schema.get("pattern", ""):
+        return Kind.EMAIL, many
     return _FORMATS.get(schema.get("format", ""), Kind.TEXT), many
 
 
@@ -135,7 +137,7 @@ def read_value(value: Any, kind: Kind, now: datetime) -> Any | None:
 
 def _least(tool: Tool) -> Source:
     """Who must have said a slot of a tool at least."""
-    return Source.TRUSTED if tool.effect in _LASTING else Source.UNTRUSTED
+    return Source.TRUSTED if tool.effect in _TO_OTHERS else Source.UNTRUSTED
 
 
 def _said_value(

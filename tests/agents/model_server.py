@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,15 +21,19 @@ def serving(rules: Callable[[Messages, dict[str, Any]], Turn]) -> Iterator[str]:
             self._answer({"object": "list", "data": [{"id": "rules", "object": "model"}]})
 
         def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            sent = self.rfile.read(length := int(self.headers["Content-Length"]))
+            if len(sent) < length:  # the client was killed in the middle
+                return
+            request = json.loads(sent)
             self._answer(as_completion(rules(request["messages"], request)))
 
         def _answer(self, body: dict[str, Any]) -> None:
             raw = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
+            with suppress(ConnectionError):  # the client was killed before it read
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -12,7 +12,7 @@ def _sandbox() -> Sandbox:
     return Sandbox.open()
 
 
-@tool(effect=Effect.READ)
+@tool(effect=Effect.READ, untrusted=True)  # it prints whatever the model wrote
 def run_python(context: ToolContext, program: str) -> Outcome:
     """Runs a Python program without network and files, for a few seconds, and returns what it prints."""
     del context

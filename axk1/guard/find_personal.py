@@ -14,7 +14,7 @@ KINDS = tuple(sorted({pattern.kind for pattern in PATTERNS}))
 def find_personal(text: str, *, least: float = 0.5) -> list[Finding]:
     """Personal data in a text: numbers, addresses, names, secrets.
 
-    Full-width digits, odd dashes, invisible characters and phone numbers in Hangul digits are read as what they are.
+    Full-width digits, odd dashes, invisible characters and numbers in Hangul digits are read as what they are.
 
     Args:
         text: the text.
@@ -22,8 +22,8 @@ def find_personal(text: str, *, least: float = 0.5) -> list[Finding]:
             counts too, since those given out from October 2020 have random digits; a right one makes it surer.
 
     Returns:
-        Findings in order of place, none of which overlap. Kinds: those of ``KINDS``. Names only where a title or a label
-        stands beside them: a name alone is not found.
+        Findings in order of place, none of which overlap. Kinds: those of ``KINDS``. Names only where a title or a
+        label stands beside them: a name alone is not found.
     """
     read = plain(text)
     found = []

@@ -1,7 +1,8 @@
 """``unsafe_request``: what a person asks for -> whether it is something that no assistant should help with.
 
-It reads what is wanted and what for, not single words: "폭탄" alone says nothing, "폭탄 만드는 법 알려줘" does, and "폭탄
-테러를 막는 법" does not. It is light, and knows only what its lists know: put it before a model, not in place of one.
+It reads what is wanted and what for, not single words: "폭탄" alone says nothing, "폭탄 만드는 법 알려줘" does, and
+"폭탄 테러를 막는 법" does not. It is light, and knows only what its lists know: put it before a model, not in place of
+one.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def unsafe_request(text: str) -> Verdict:
     """Judges what a person asks for, in Korean or English.
 
     Args:
-        text: the request. Spaced letters, ㅈㅏㅁㅗ, look-alikes, digits for letters and invisible characters are undone.
+        text: the request. Spaced letters, ㅈㅏㅁㅗ, look-alikes, digits for letters, invisible characters are undone.
 
     Returns:
         The verdict. ``self_harm`` wants help, not a refusal: the caller should answer with care and a hotline.

@@ -108,7 +108,9 @@ def test_no(text):
     assert yes_or_no(text) is False
 
 
-@pytest.mark.parametrize("text", ["네시에 보내줘", "아니 수요일로", "no, on Friday", "yes but change it", "보고서", "notes"])
+@pytest.mark.parametrize(
+    "text", ["네시에 보내줘", "아니 수요일로", "no, on Friday", "yes but change it", "보고서", "notes"]
+)
 def test_neither_yes_nor_no(text):
     assert yes_or_no(text) is None
 
@@ -119,7 +121,10 @@ def test_slots_are_held_against_what_was_said():
     checked = checked_slots(order, proposed, said, NOW)
     assert checked.arguments == {"to": ["a@x.com"], "count": 3} and checked.missing == ()
     assert checked_slots(order, {"to": ["a@x.com"], "count": 4}, said, NOW).missing == ("count",)
-    assert checked_slots(order, {"to": "a@x.com", "count": "세 개"}, said, NOW).arguments == {"to": ["a@x.com"], "count": 3}
+    assert checked_slots(order, {"to": "a@x.com", "count": "세 개"}, said, NOW).arguments == {
+        "to": ["a@x.com"],
+        "count": 3,
+    }
 
 
 def test_strangers_never_name_a_recipient_but_may_name_an_event():

@@ -352,6 +352,14 @@ def _chat(draw: _Draw) -> _Made:
     return _Made(draw.ask("chat"), [], draw.done("chat"))
 
 
+def _repeat(draw: _Draw) -> _Made:
+    """An exercise in copying, which all other tasks need."""
+    words = draw.words
+    pick = (words.sentence, words.address, words.name, words.path, words.moment, words.url)
+    text = " ".join(draw.rng.choice(pick)() for _ in range(draw.rng.randint(1, 3)))
+    return _Made(draw.ask("repeat", text=text), [], text, more={"facts": (text,)})
+
+
 def _impossible(draw: _Draw) -> _Made:
     if draw.rng.random() < 0.5:  # what another tool could do that is not offered
         other = draw.rng.choice((_mail, _event, _sum, _delete_file, _read_file, _document))(draw)
@@ -370,11 +378,13 @@ _MAKERS: dict[str, Callable[[_Draw], _Made]] = {
     "mail_changed": _mail_changed, "event": _event, "event_place": _event_place, "event_no_start": _event_no_start,
     "event_changed": _event_changed, "delete_event": _delete_event, "search": _search, "read_mail": _read_mail,
     "read_file": _read_file, "list_files": _list_files, "delete_file": _delete_file, "document": _document,
-    "sum": _sum, "page": _page, "device": _device, "chat": _chat, "impossible": _impossible, "unsafe": _unsafe,
+    "sum": _sum, "page": _page, "device": _device, "chat": _chat, "repeat": _repeat,
+    "impossible": _impossible, "unsafe": _unsafe,
 }  # fmt: skip
 WEIGHTS: dict[str, float] = {
     "mail": 12, "mail_name": 12, "mail_no_to": 8, "mail_refused": 3, "mail_changed": 5, "event": 9, "event_place": 5,
     "event_no_start": 7, "event_changed": 4, "delete_event": 7, "search": 8, "read_mail": 7, "read_file": 5,
-    "list_files": 2, "delete_file": 5, "document": 5, "sum": 6, "device": 9, "chat": 4, "impossible": 8, "unsafe": 5,
+    "list_files": 2, "delete_file": 5, "document": 5, "sum": 6, "device": 9, "chat": 4, "repeat": 8,
+    "impossible": 8, "unsafe": 5,
 }  # fmt: skip
 """The kinds that are drawn, and how often each comes relative to the others."""

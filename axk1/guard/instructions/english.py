@@ -161,8 +161,8 @@ WORDS: dict[str, tuple[str, ...]] = {
         "(?:this |the |our |your |entire |full |whole |complete )?(?:conversation|chat)(?: history| log"
         "| transcript)?",
         "passwords?", "api keys?", "credentials?", "access tokens?", "secrets?",
-        "(?:all |the |their |user's )*contacts?(?: list)?", "inbox",
-        "(?:all |every |latest |last |recent |the |their |user's |unread )+(?:[0-9]{1,3} )?(?:e?-?mails?|messages"
+        "(?:all |the |their |user's ){0,4}contacts?(?: list)?", "inbox",
+        "(?:all |every |latest |last |recent |the |their |user's |unread ){1,4}(?:[0-9]{1,3} )?(?:e?-?mails?|messages"
         "|files|documents|attachments|photos)",
         "address book", "environment variables?", "private keys?", "ssh keys?", "(?:the |this )?user's [a-z]{3,14}",
         "users' [a-z]{3,14}", "search history", "session (?:cookies?|tokens?)",

@@ -24,6 +24,8 @@ _ENGLISH_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[A-Z0-9\"'(])")
 _ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|No|Art|Sec|Fig|e\.g|i\.e)|\b[A-Z])\.$")
 _BROKEN = 30
 """Characters of a line that may have been broken by the width of its page; shorter ones are headings or items."""
+_ENDS = re.compile(r"[.!?다음함임됨것요)]\s*$")
+"""How the last line of a sentence ends, and a heading seldom does."""
 _CLOSED = re.compile(r"[.!?:;。]$|[.!?][\"')\]」』]$")
 _OPENS = re.compile(
     r"\s*(?:[-–—•·▶▸※○●□■◇◆*#|<>\[①-⑳㉠-㉻]|[0-9]{1,2}[.)]\s|[0-9]{1,2}-|[가-하][.)]\s|[ⅠⅡⅢⅣⅤⅥ]|[A-Za-z][.)]\s"
@@ -138,7 +140,8 @@ def _blocks(text: str) -> list[tuple[int, int]]:
         before = text[blocks[-1][0] : blocks[-1][1]] if blocks else ""
         tail = before.rpartition("\n")[2].rstrip()
         adjacent = bool(blocks) and blocks[-1][1] + 1 == line.start()
-        if adjacent and len(tail) >= _BROKEN and not _CLOSED.search(tail) and not _OPENS.match(line[0]):
+        heading = len(line[0]) < _BROKEN and not _ENDS.search(line[0])
+        if adjacent and len(tail) >= _BROKEN and not (_CLOSED.search(tail) or _OPENS.match(line[0]) or heading):
             blocks[-1] = (blocks[-1][0], line.end())
         else:
             blocks.append(line.span())

@@ -3,7 +3,6 @@
 A build may run meanwhile: each question sees the newest state that was finished, and no passage that is gone.
 """
 
-import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from axk1.search.retriever import Bounds
 
 _DEPTH = 100
 """How many passages each ranking gives at least."""
-_EXACT = 20_000
+_FEW = 5_000
 """Within bounds that leave no more passages than this, vectors are compared one by one."""
 
 
@@ -142,22 +141,22 @@ class Index:
         self._store.close()
 
     def _nearest(self, question: str, depth: int, bounds: Bounds, others: Sequence[int]) -> dict[int, float]:
-        """Cosines of the nearest passages, nearest first, then those of passages that were found otherwise."""
+        """Exact cosines, the highest first, of the nearest passages and of those that were found otherwise."""
         vector = self._encoder.encode([question], kind="query")[0]
-        nearest = self._vectors.search(vector, depth) if bounds == Bounds() else self._inside(vector, depth, bounds)
-        return nearest | self._compared(vector, [number for number in others if number not in nearest])
+        near = self._vectors.search(vector, depth) if bounds == Bounds() else self._inside(vector, depth, bounds)
+        return self._compared(vector, list(dict.fromkeys([*near, *others])))
 
-    def _inside(self, vector: np.ndarray, depth: int, bounds: Bounds) -> dict[int, float]:
-        limits = (bounds.since, bounds.until, bounds.documents)
-        inside = self._store.numbers_within(*limits, _EXACT + 1)
-        if len(inside) <= _EXACT:
-            return _first(self._compared(vector, inside), depth)
-        allowed, most = set(self._store.numbers_within(*limits, -1)), depth
-        while True:  # more than enough lie inside, so some doublings find them
-            nearest = self._vectors.search(vector, most)
-            kept = {number: cosine for number, cosine in nearest.items() if number in allowed}
-            if len(kept) >= depth or most >= len(self._vectors):
-                return _first(kept, depth)
+    def _inside(self, vector: np.ndarray, depth: int, bounds: Bounds) -> list[int]:
+        """The nearest within bounds: of more and more of the nearest, or of all inside where these are few."""
+        most = 4 * depth
+        while True:
+            near = self._vectors.search(vector, most)
+            inside = self._store.within(bounds, among=near)
+            if len(inside) >= depth or most >= len(self._vectors):
+                kept = set(inside)
+                return [number for number in near if number in kept][:depth]
+            if most == 4 * depth and len(few := self._store.within(bounds, most=_FEW + 1)) <= _FEW:
+                return list(self._compared(vector, few))[:depth]
             most *= 4
 
     def _compared(self, vector: np.ndarray, numbers: Sequence[int]) -> dict[int, float]:
@@ -195,10 +194,6 @@ class Index:
             return InvertedIndex(self._folder / name)
         except (ValueError, OSError) as error:
             raise ArtifactError(f"{str(self._folder / name)!r} is damaged: {error}", repair="build it again") from None
-
-
-def _first(scores: dict[int, float], most: int) -> dict[int, float]:
-    return dict(itertools.islice(scores.items(), most))
 
 
 def _check(bounds: Bounds) -> None:

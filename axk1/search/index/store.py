@@ -16,6 +16,7 @@ import numpy as np
 from axk1.core.errors import ArtifactError
 from axk1.search.documents.document import SearchDocument
 from axk1.search.passage import Passage
+from axk1.search.retriever import Bounds
 
 FILE = "index.sqlite"
 FORMAT = "1"
@@ -29,6 +30,7 @@ CREATE TABLE IF NOT EXISTS documents (
     title TEXT NOT NULL, date TEXT NOT NULL, characters INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS documents_of_file ON documents (file);
+CREATE INDEX IF NOT EXISTS documents_by_date ON documents (date);
 CREATE TABLE IF NOT EXISTS passages (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, document INTEGER NOT NULL, section TEXT NOT NULL,
     page INTEGER, start INTEGER NOT NULL, text TEXT NOT NULL, gap TEXT NOT NULL
@@ -204,20 +206,27 @@ class Store:
         rows = self.connection.execute(query, (number, most))
         return [(*_passage(row[1:])[:1], row[0], _passage(row[1:])[1]) for row in rows]
 
-    def numbers_within(self, since: str, until: str, beginnings: Sequence[str], most: int) -> list[int]:
-        """Numbers of passages whose document lies within bounds; at most so many."""
-        where, values = ["1"], []
-        if since or until:
+    def within(self, bounds: Bounds, *, among: Sequence[int] | None = None, most: int = -1) -> list[int]:
+        """Numbers of passages whose document lies within bounds.
+
+        Args:
+            bounds: days and beginnings of names.
+            among: look at these numbers only.
+            most: stop at so many; -1 for all.
+        """
+        where, values = [], []
+        if bounds.since or bounds.until:
             where.append("d.date BETWEEN ? AND ?")
-            values += [since or "0001", until or "9999-99-99"]
-        if beginnings:
-            where.append("(" + " OR ".join("substr(d.name, 1, ?) = ?" for _ in beginnings) + ")")
-            values += [value for name in beginnings for value in (len(name), name)]
-        query = (
-            "SELECT p.number FROM documents d JOIN passages p ON p.document = d.number"
-            f" WHERE {' AND '.join(where)} LIMIT ?"
-        )
-        return [number for (number,) in self.connection.execute(query, [*values, most])]
+            values += [bounds.since or "0001", bounds.until or "9999-99-99"]
+        if bounds.documents:
+            where.append("(" + " OR ".join("d.name >= ? AND d.name < ?" for _ in bounds.documents) + ")")
+            values += [value for name in bounds.documents for value in (name, name + "\U0010ffff")]
+        if among is not None:
+            where.append(f"p.number IN ({','.join('?' * len(among))})")
+            values += among
+        query = "SELECT p.number FROM documents d JOIN passages p ON p.document = d.number WHERE "
+        rows = self.connection.execute(f"{query} {' AND '.join(where or ['1'])} LIMIT ?", [*values, most])
+        return [number for (number,) in rows]
 
     # What the derived indices have yet to do
 

@@ -55,12 +55,12 @@ class VectorIndex:
             if number in self._index:
                 self._index.remove(number)
 
-    def search(self, vector: np.ndarray, limit: int) -> dict[int, float]:
-        """Numbers of the nearest passages and their cosines, nearest first; approximate."""
+    def search(self, vector: np.ndarray, limit: int) -> list[int]:
+        """Numbers of the nearest passages, nearest first; approximate."""
         if not len(self._index) or limit < 1:
-            return {}
+            return []
         matches = self._index.search(np.asarray(vector, np.float32), min(limit, len(self._index)), threads=1)
-        return {int(key): 1 - float(distance) for key, distance in zip(matches.keys, matches.distances, strict=True)}
+        return [int(key) for key in matches.keys]
 
     def save(self, path: Path) -> None:
         """Writes the file: whole or not at all."""

@@ -55,7 +55,7 @@ class Words:
             self._terms[word] = tuple(self._english.analyze(word))
         if korean:
             with _ONE_AT_A_TIME:
-                for word, tokens in zip(korean, _kiwi(self._threads).tokenize(korean), strict=True):
+                for word, tokens in zip(korean, _kiwi(self._threads).tokenize(korean, z_coda=False), strict=True):
                     self._terms[word] = self._of_tokens(tokens)
 
     def _of_tokens(self, tokens: Sequence[kiwipiepy.Token]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import mcp_types as types
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client
 from small_tools import add_event
 
 from axk1.agents.host import AgentHost, Equipment
@@ -26,6 +26,7 @@ from axk1.agents.store import RunStore
 from axk1.agents.tool import Effect, InputRequired, Outcome, Slot, ToolContext, ToolRefusal, tool
 from axk1.core.chat_model import ChatReply, ToolCall
 from axk1.serve.database import open_database
+from axk1.serve.tenants.directory import Directory
 
 REPOSITORY = Path(__file__).parents[2]
 HERE = ["-m", "axk1", "mcp", "serve"]
@@ -195,12 +196,9 @@ def test_hints_tell_what_a_tool_does():
 
 def test_over_http_an_organisation_needs_its_key(tmp_path):
     database = f"sqlite:///{tmp_path}/axk1.db"
-    run = [sys.executable, "-m", "axk1", "tenants"]
-    subprocess.run([*run, "add", "acme", "--database", database], check=True, cwd=REPOSITORY, capture_output=True)
-    made = subprocess.run(
-        [*run, "key", "acme", "--database", database], check=True, cwd=REPOSITORY, capture_output=True
-    )
-    key = next(word for word in made.stdout.decode().split() if word.startswith("axk1_"))
+    directory = Directory(open_database(database))
+    directory.add("acme", time_zone="Asia/Seoul")
+    _, key = directory.add_key("acme")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -226,18 +224,7 @@ def test_over_http_an_organisation_needs_its_key(tmp_path):
         (written,) = tmp_path.glob("work/*/a.txt")
         assert written.parent.name != "everybody"  # the organisation's own folder
         with pytest.raises(Exception, match=r"cannot be reached"):
-            asyncio.run(names(McpServer(url=url)))
+            asyncio.run(names(McpServer(url=url, start_seconds=5)))
     finally:
         running.kill()
         running.wait()
-
-
-def test_the_sdk_starts_us_as_a_program(tmp_path):
-    parameters = StdioServerParameters(command=sys.executable, args=command(tmp_path), cwd=REPOSITORY)
-
-    async def main():
-        async with Client(parameters) as client:
-            return client.server_info.name, [one.name for one in (await client.list_tools()).tools]
-
-    name, tools = asyncio.run(main())
-    assert name == "axk1" and {"calculate", "write_document", "add_event"} <= set(tools)

@@ -7,6 +7,7 @@ import ipaddress
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,9 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from axk1.agents.host import AgentHost, Equipment
+from axk1.agents.mcp.http import Endpoint
+from axk1.agents.mcp.offer import INSTRUCTIONS, offered
+from axk1.agents.mcp.server import mcp_server
 from axk1.agents.policy import Policy
 from axk1.agents.store import RunStore
 from axk1.agents.tools.built_in import ToolsConfig, built_in_tools
@@ -34,7 +38,7 @@ from axk1.model.config import ModelConfig
 from axk1.search import router as search
 from axk1.search.index.index import Index
 from axk1.serve import errors
-from axk1.serve.caller import caller_of
+from axk1.serve.caller import Caller, caller_of
 from axk1.serve.database import DEFAULT_URL, open_database
 from axk1.serve.engine_service import EngineService
 from axk1.serve.in_process import ServiceChat
@@ -136,6 +140,7 @@ def create_app(
     with_tenants: bool = False,
     library: search.Library | None = None,
     equipment: Equipment | None = None,
+    local: bool = True,
 ) -> FastAPI:
     """The application over some models; its start and its end are the service's.
 
@@ -146,19 +151,24 @@ def create_app(
         with_tenants: ask for API keys and meter every request; otherwise everybody is answered.
         library: the documents that are searched and cited; without them there are no such routes.
         equipment: what agents work with; without it there are no such routes.
+        local: only this machine reaches the server, so MCP is not answered to pages of other sites.
     """
     if with_tenants:
         service = MeteredService(service, Accounts(database))
-    agents = None
+    agents, endpoint = None, None
     if equipment is not None:
-        agents = AgentHost(RunStore(database), lambda caller: ServiceChat(service, caller=caller), equipment)
+        open_chat = partial(_chat_of, service)
+        agents = AgentHost(RunStore(database), open_chat, equipment)
+        served = offered(equipment, agents=agents, library=library, open_chat=open_chat)
+        endpoint = Endpoint(mcp_server(served, instructions=INSTRUCTIONS), local=local and not with_tenants)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
         if agents is not None:
             agents.work.start()
-        yield
+        async with contextlib.nullcontext() if endpoint is None else endpoint.running():
+            yield
         if agents is not None:
             await agents.work.stop()
         await service.stop()
@@ -171,12 +181,19 @@ def create_app(
         app.include_router(search.router(lambda: library, lambda asked: ServiceChat(service, caller=caller_of(asked))))
     if agents is not None:
         app.include_router(agents.router())
+    if endpoint is not None:
+        app.router.routes.append(endpoint.route)
     app.include_router(page.router())
     if with_tenants:
         page_paths = (route.path for route in page.router().routes)
         app.add_middleware(Gate, directory=Directory(database), open_paths=("/health", *page_paths))
     app.add_middleware(RequestIds)  # around the gate: its refusals have a name, too
     return app
+
+
+def _chat_of(service: ModelService, caller: Caller) -> ChatModel:
+    """The only model, on behalf of a caller."""
+    return ServiceChat(service, caller=caller)
 
 
 @contextlib.asynccontextmanager
@@ -215,7 +232,7 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     if service is not None and database is not None:
         kept = config.keep_responses_days
         options = {"keep_responses_days": kept, "with_tenants": with_tenants}
-        app = create_app(service, database, **options, library=library, equipment=equipment)
+        app = create_app(service, database, **options, library=library, equipment=equipment, local=config.is_local)
         drain = config.drain_seconds
         uvicorn.run(app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=drain)
 

@@ -141,6 +141,10 @@ COMMANDS: dict[str, Command] = {
         "Work done by a model with tools; it asks what is missing, and before anything is sent or deleted",
         "axk1.agents.command", "AgentConfig", "agent", argument="goal", talks=True,
     ),
+    "mcp serve": Command(
+        "Search, tools and agents for other programs, over the Model Context Protocol",
+        "axk1.agents.mcp.serve", "McpServeConfig", "serve_mcp", argument="model", talks=True,
+    ),
     "agent list": Command(
         "Runs of agents, the newest first",
         "axk1.agents.command", "ListConfig", "list_runs", argument="status",

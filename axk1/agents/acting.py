@@ -20,12 +20,14 @@ from axk1.agents.policy import Policy, Verdict
 from axk1.agents.prompt import default_preview, tool_message, words
 from axk1.agents.run import Call, CallState, Question, Run, Status, Step
 from axk1.agents.slots import checked_slots
-from axk1.agents.tool import Effect, Outcome, Tool, ToolContext, ToolRefusal
+from axk1.agents.tool import Effect, InputRequired, Outcome, Slot, Tool, ToolContext, ToolRefusal
 from axk1.core.config import nearest
 from axk1.guard.as_data import as_data
 
 _log = logging.getLogger(__name__)
 _LASTING = (Effect.SEND, Effect.DELETE, Effect.PAY)
+TOLD = "told"
+"""Where a call that waits keeps what its tool asked and was told."""
 _MOST_REPEATED_READS = 2
 """Times that the same may be read while nothing has changed."""
 
@@ -116,6 +118,8 @@ class Actor:
             outcome = await asyncio.to_thread(tool.function, self.context(run, call), **arguments)
             if inspect.isawaitable(outcome):
                 outcome = await outcome
+        except InputRequired as required:
+            return self._asks(run, call, required)
         except ToolRefusal as refusal:
             return self.refused(call, refusal.message, state=CallState.FAILED)
         except Exception as error:
@@ -174,13 +178,29 @@ class Actor:
     def context(self, run: Run, call: Call) -> ToolContext:
         """Where and when a call's tool runs; the same at every attempt."""
         key = f"{run.id}.{call.number}"  # may stand in a Message-ID
-        return ToolContext(Path(run.workspace), idempotency_key=key, now=call.at, language=run.language)
+        said = told_before(call)
+        return ToolContext(
+            Path(run.workspace),
+            idempotency_key=key,
+            now=call.at,
+            language=run.language,
+            answers=said["answers"],
+            state=said["state"],
+        )
 
     def _asked(self, run: Run, call: Call, tool: Tool, missing: Sequence[str]) -> Change:
-        slots = [{"name": name, "question": tool.slots[name].question(run.language)} for name in missing]
-        question = Question(call.call_id, tool.name, slots)
+        return self._waits_for(run, call, {name: tool.slots[name] for name in missing})
+
+    def _asks(self, run: Run, call: Call, required: InputRequired) -> Change:
+        """A tool that must know more before it goes on: its questions, and what it wants back with the answers."""
+        kept = {"state": required.state, "answers": told_before(call)["answers"]}
+        return self._waits_for(run, replace(call, content={TOLD: kept}), required.questions)
+
+    def _waits_for(self, run: Run, call: Call, questions: Mapping[str, Slot]) -> Change:
+        slots = [{"name": name, "question": slot.question(run.language)} for name, slot in questions.items()]
+        question = Question(call.call_id, call.tool, slots)
         waits = replace(call, state=CallState.ASKED)
-        told = {"status": "input_required", "missing": list(missing), "question": question.text}
+        told = {"status": "input_required", "missing": list(questions), "question": question.text}
         step = self.step("question", waits, content=question.text, message=tool_message(call.call_id, told))
         return Change([waits], [step], {} if run.question else {"question": question})
 
@@ -214,6 +234,12 @@ class Actor:
         waits = replace(waits, expires_at=None)
         step = self.step("confirmation", waits, content=preview)
         return Change([waits], [step], {"status": Status.CONFIRMATION_REQUIRED})
+
+
+def told_before(call: Call) -> dict[str, Any]:
+    """What a call's tool asked before, and what the person said: ``answers`` and the tool's own ``state``."""
+    kept = call.content.get(TOLD) if isinstance(call.content, dict) else None
+    return kept or {"answers": {}, "state": ""}
 
 
 def confirmation_digest(call: Call, preview: str) -> str:

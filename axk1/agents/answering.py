@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from axk1.agents.acting import Actor, Change, confirmation_digest
+from axk1.agents.acting import TOLD, Actor, Change, confirmation_digest, told_before
 from axk1.agents.heard import heard
 from axk1.agents.prompt import person_message
 from axk1.agents.run import Call, CallState, Input, InputRefused, Run, Status
@@ -61,7 +61,10 @@ class Answering:
         values = dict(given.slots or {})
         for name in (name for name in values if name not in asked):
             raise InputRefused(f"slots.{name} was not asked for{nearest(name, asked)}; allowed: {', '.join(asked)}")
-        if given.text is not None and tool is not None:
+        call = run.call(run.question.call_id)
+        if given.text is not None and call is not None and isinstance(call.content, dict):
+            values = _in_order(asked, given.text)
+        elif given.text is not None and tool is not None:
             values = bound(tool, asked, given.text, heard(run, self._actor.tools), now)
         text = given.text if given.text is not None else json.dumps(values, ensure_ascii=False)
         message = person_message(text, now=now, before=run.steps[-1].at)
@@ -70,11 +73,12 @@ class Answering:
         waiting = [call for call in run.calls if call.state is CallState.ASKED]
         over = [replace(call, state=CallState.REFUSED) for call in waiting]
         change = Change(over, [step], {"status": Status.RUNNING, "question": None})
-        return (
-            change + self.proposed(run, [_filled(call, run.question.call_id, values) for call in waiting])
-            if values
-            else change
-        )
+        if not values:
+            return change
+        again = self.proposed(run, [_filled(call, run.question.call_id, values) for call in waiting])
+        told = [_told(old, run.question.call_id, values) for old in waiting]
+        again.calls[:] = [replace(new, content=content) for new, content in zip(again.calls, told, strict=True)]
+        return change + again
 
     async def _decided(self, run: Run, given: Input) -> Change:
         """A yes lets the frozen call run, a no ends it; any other words end it and are told to the model."""
@@ -124,6 +128,23 @@ class Answering:
         return Change([], [step], {"status": Status.RUNNING, "answer": None})
 
 
+def _in_order(asked: Sequence[str], text: str) -> dict[str, Any]:
+    """Words for the questions of a tool: all of them for one, a line or a part between commas for each of several."""
+    parts = [text] if len(asked) == 1 else [one.strip() for one in text.replace("\n", ",").split(",") if one.strip()]
+    return dict(zip(asked, parts, strict=True)) if len(parts) == len(asked) else {}
+
+
+def _told(call: Call, asked_id: str, values: Mapping[str, Any]) -> Any:
+    """What the next attempt of a call knows of its tool's questions; None where the tool asked nothing itself."""
+    if not isinstance(call.content, dict):
+        return None
+    kept = told_before(call)
+    answers = {**kept["answers"], **(values if call.call_id == asked_id else {})}
+    return {TOLD: {"state": kept["state"], "answers": answers}}
+
+
 def _filled(call: Call, asked_id: str, values: Mapping[str, Any]) -> ToolCall:
     """A call that waited, with the values where it is the one that was asked about."""
+    if isinstance(call.content, dict):  # its tool asked, and takes the answers beside the arguments
+        return ToolCall(call.call_id, call.tool, call.arguments)
     return ToolCall(call.call_id, call.tool, {**call.arguments, **(values if call.call_id == asked_id else {})})

@@ -17,6 +17,10 @@ from fastapi import FastAPI
 from rich.markup import escape
 from sqlalchemy import Engine
 
+from axk1.agents.host import AgentHost, Equipment
+from axk1.agents.policy import Policy
+from axk1.agents.store import RunStore
+from axk1.agents.tools.built_in import ToolsConfig, built_in_tools
 from axk1.channels.web import page
 from axk1.core.chat_client import ChatClient
 from axk1.core.chat_model import ChatModel
@@ -27,7 +31,10 @@ from axk1.engine.config import EngineConfig
 from axk1.engine.llm_engine import LLMEngine
 from axk1.engine.quantised.folder import is_quantised, open_model
 from axk1.model.config import ModelConfig
+from axk1.search import router as search
+from axk1.search.index.index import Index
 from axk1.serve import errors
+from axk1.serve.caller import caller_of
 from axk1.serve.database import DEFAULT_URL, open_database
 from axk1.serve.engine_service import EngineService
 from axk1.serve.in_process import ServiceChat
@@ -72,8 +79,17 @@ class ServeConfig(EngineConfig):
     postgresql://user:password@host/name."""
     keep_responses_days: float = 30
     """Days since its last use after which a stored response of /v1/responses is deleted."""
+    workspace: Path = Path("out/workspace")
+    """Folder of the files that agents read and write; each organisation has a folder of its own in it."""
+    agent_policy: Path | None = None
+    """YAML file that says which tools of agents run by themselves, which ask first, which never run."""
+    agent_tools: Path | None = None
+    """TOML file with what agents' tools need: servers of mail, contacts, hosts whose pages may be read; see
+    recipes/agent/tools.toml."""
     without_tenants: bool = False
     """Answer everybody who reaches the port: no API keys, no limits, no record of usage."""
+    search: Path | None = None
+    """The folder of an index (axk1 search build) that /v1/search and /v1/answers answer from."""
     device: str = "cpu"
     """Device of the model, such as cpu or cuda."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -113,7 +129,13 @@ class ServeConfig(EngineConfig):
 
 
 def create_app(
-    service: ModelService, database: Engine, *, keep_responses_days: float = 30, with_tenants: bool = False
+    service: ModelService,
+    database: Engine,
+    *,
+    keep_responses_days: float = 30,
+    with_tenants: bool = False,
+    library: search.Library | None = None,
+    equipment: Equipment | None = None,
 ) -> FastAPI:
     """The application over some models; its start and its end are the service's.
 
@@ -122,20 +144,33 @@ def create_app(
         database: where the server keeps its state.
         keep_responses_days: days after which stored responses are deleted.
         with_tenants: ask for API keys and meter every request; otherwise everybody is answered.
+        library: the documents that are searched and cited; without them there are no such routes.
+        equipment: what agents work with; without it there are no such routes.
     """
     if with_tenants:
         service = MeteredService(service, Accounts(database))
+    agents = None
+    if equipment is not None:
+        agents = AgentHost(RunStore(database), lambda caller: ServiceChat(service, caller=caller), equipment)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        if agents is not None:
+            agents.work.start()
         yield
+        if agents is not None:
+            await agents.work.stop()
         await service.stop()
 
     app = FastAPI(title="A.X K1", lifespan=lifespan)
     errors.install(app)
     app.include_router(router(service))
     app.include_router(responses.router(service, ResponseStore(database, keep_days=keep_responses_days)))
+    if library is not None:
+        app.include_router(search.router(lambda: library, lambda asked: ServiceChat(service, caller=caller_of(asked))))
+    if agents is not None:
+        app.include_router(agents.router())
     app.include_router(page.router())
     if with_tenants:
         page_paths = (route.path for route in page.router().routes)
@@ -167,17 +202,29 @@ async def open_chat_model(address: str) -> AsyncIterator[ChatModel]:
 
 def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     """Serves until a signal comes; then no new requests are taken, and those that run have time to end."""
+    library = None if config.search is None else Index.open(config.search)
+    equipment = _equipment(config, library)
     database = None if dry_run else open_database(config.database)
     with_tenants = database is not None and _ask_for_keys(config, database)
     open_service = _open_upstreams if config.path is None else _open_engine
     service = open_service(config, config.path, dry_run)
     console.print(f"http://{config.host}:{config.port}/v1   health: /health   metrics: /metrics")
+    if library is not None:
+        console.print(f"answers from {len(library):,} passages of {config.search}: /v1/answers and /v1/search")
     console.print(f"talk to it in a browser: http://{config.host}:{config.port}/")
     if service is not None and database is not None:
         kept = config.keep_responses_days
-        app = create_app(service, database, keep_responses_days=kept, with_tenants=with_tenants)
+        options = {"keep_responses_days": kept, "with_tenants": with_tenants}
+        app = create_app(service, database, **options, library=library, equipment=equipment)
         drain = config.drain_seconds
         uvicorn.run(app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=drain)
+
+
+def _equipment(config: ServeConfig, library: search.Library | None) -> Equipment:
+    """What agents work with. Raises ConfigError where the policy or the tools' file is wrong."""
+    tools = built_in_tools(ToolsConfig.load(config.agent_tools), library=library)
+    policy = Policy() if config.agent_policy is None else Policy.load(config.agent_policy, tools)
+    return Equipment(tools, config.workspace, policy)
 
 
 def _ask_for_keys(config: ServeConfig, database: Engine) -> bool:

@@ -109,6 +109,14 @@ COMMANDS: dict[str, Command] = {
         "A student, taught on its own answers",
         "axk1.distill.on_policy", "OnPolicyConfig", "train_on_policy", recipe="recipes/nano/on-policy.toml",
     ),
+    "agents dialogues": Command(
+        "Verified dialogues of an agent at work, to teach a small student to drive one",
+        "axk1.agents.dialogues.build", "DialoguesConfig", "build_dialogues", recipe="recipes/assistant/dialogues.toml",
+    ),
+    "agents simulate": Command(
+        "A model drives the agent through fresh tasks: how many it finishes, and how safely",
+        "axk1.agents.dialogues.simulate", "SimulateConfig", "simulate", argument="model", talks=True,
+    ),
     "eval": Command(
         "Scores with error bars: bits per byte on held-out text, exact match on fresh reasoning tasks",
         "axk1.eval.evaluate", "EvalConfig", "evaluate", recipe="recipes/nano/eval.toml", needs_model="model",
@@ -128,6 +136,14 @@ COMMANDS: dict[str, Command] = {
     "ask": Command(
         "An answer from your documents, every sentence of it cited and checked; or none",
         "axk1.search.ask", "AskConfig", "ask", argument="question", talks=True,
+    ),
+    "agent": Command(
+        "Work done by a model with tools; it asks what is missing, and before anything is sent or deleted",
+        "axk1.agents.command", "AgentConfig", "agent", argument="goal", talks=True,
+    ),
+    "agent list": Command(
+        "Runs of agents, the newest first",
+        "axk1.agents.command", "ListConfig", "list_runs", argument="status",
     ),
     "serve": Command(
         "A checkpoint, or servers elsewhere, behind OpenAI's API",
@@ -164,6 +180,14 @@ COMMANDS: dict[str, Command] = {
     "tenants audit": Command(
         "Who did what, a JSON object in each line",
         "axk1.serve.tenants.commands", "AuditConfig", "audit", argument="organisation",
+    ),
+    "search build": Command(
+        "A search index of folders and files, brought up to date with what has changed",
+        "axk1.search.build", "BuildConfig", "build", recipe="recipes/search/docs.toml",
+    ),
+    "search find": Command(
+        "The passages of an index that a question finds",
+        "axk1.search.find", "FindConfig", "find", argument="question",
     ),
     "inspect": Command(
         "Parameters, memory, cache and FLOPs of a model, from its config alone",

@@ -22,6 +22,7 @@ from axk1.agents.run import Call, CallState, Question, Run, Status, Step
 from axk1.agents.slots import checked_slots
 from axk1.agents.tool import Effect, Outcome, Tool, ToolContext, ToolRefusal
 from axk1.core.config import nearest
+from axk1.guard.as_data import as_data
 
 _log = logging.getLogger(__name__)
 _LASTING = (Effect.SEND, Effect.DELETE, Effect.PAY)
@@ -122,7 +123,7 @@ class Actor:
             if tool.effect in _LASTING:
                 return await self.recover(run, call)
             return self.refused(call, f"{call.tool} broke: {error!r}", state=CallState.FAILED)
-        return self.done(call, tool, outcome)
+        return self.done(run, call, tool, outcome)
 
     async def recover(self, run: Run, call: Call) -> Change:
         """A call that was started and never ended: what it did, or that it may run, or that the person must decide."""
@@ -140,15 +141,20 @@ class Actor:
                 outcome = await outcome
         except Exception as error:
             return self._uncertain(run, call, str(error))
-        return Change([replace(call, state=CallState.ALLOWED)]) if outcome is None else self.done(call, tool, outcome)
+        return (
+            Change([replace(call, state=CallState.ALLOWED)]) if outcome is None else self.done(run, call, tool, outcome)
+        )
 
-    def done(self, call: Call, tool: Tool, outcome: Outcome) -> Change:
-        """A call with what came out of it."""
+    def done(self, run: Run, call: Call, tool: Tool, outcome: Outcome) -> Change:
+        """A call with what came out of it; what strangers wrote is marked as such for the model."""
         content, undo = _jsonable(outcome.content), _jsonable(outcome.undo)
         ended = replace(
             call, state=CallState.DONE, content=content, files=outcome.files, undo=undo, untrusted=tool.untrusted
         )
-        return Change([ended], [self.step("result", ended, content=content)])
+        message = tool_message(call.call_id, content)
+        if tool.untrusted:
+            message["content"] = as_data(message["content"], source=tool.name, nonce=run.nonce)
+        return Change([ended], [self.step("result", ended, content=content, message=message)])
 
     def refused(self, call: Call, reason: str, *, state: CallState = CallState.REFUSED) -> Change:
         """A call that did not run, or came to nothing; the model reads why."""
@@ -167,7 +173,7 @@ class Actor:
 
     def context(self, run: Run, call: Call) -> ToolContext:
         """Where and when a call's tool runs; the same at every attempt."""
-        key = f"{run.id}:{call.number}"
+        key = f"{run.id}.{call.number}"  # may stand in a Message-ID
         return ToolContext(Path(run.workspace), idempotency_key=key, now=call.at, language=run.language)
 
     def _asked(self, run: Run, call: Call, tool: Tool, missing: Sequence[str]) -> Change:
@@ -199,7 +205,10 @@ class Actor:
 
     def _uncertain(self, run: Run, call: Call, why: str) -> Change:
         preview = "\n\n".join(
-            filter(None, [words("uncertain", run.language), call.preview or default_preview(call.tool, call.arguments), why])
+            filter(
+                None,
+                [words("uncertain", run.language), call.preview or default_preview(call.tool, call.arguments), why],
+            )
         )
         waits = replace(call, state=CallState.UNCERTAIN, preview=preview, digest=confirmation_digest(call, preview))
         waits = replace(waits, expires_at=None)
@@ -218,11 +227,11 @@ def _same_call(one: Call, other: Call) -> bool:
 
 def _wrong_apart_from(tool: Tool, arguments: Mapping[str, Any], missing: Sequence[str]) -> str | None:
     """What is wrong with a call besides the slots that will be asked for; None where nothing is."""
-    unknown = [name for name in arguments if name not in tool.arguments.model_fields]
+    there = list(tool.arguments.model_fields)
+    unknown = [name for name in arguments if name not in there]
     absent = [name for name in tool.required if name not in arguments and name not in missing]
     if unknown:
-        there = ", ".join(tool.arguments.model_fields)
-        return f"{tool.name} has no argument {unknown[0]!r}{nearest(unknown[0], list(tool.arguments.model_fields))}; allowed: {there}"
+        return f"{tool.name} has no argument {unknown[0]!r}{nearest(unknown[0], there)}; allowed: {', '.join(there)}"
     return f"{tool.name} needs {', '.join(absent)}" if absent else None
 
 

@@ -93,13 +93,17 @@ def _joined(text: str, found: list[Moment]) -> list[Moment]:
     joined: list[Moment] = []
     for one in found:
         before = joined[-1] if joined else None
-        if before and _BETWEEN.fullmatch(text, before.end, one.start):
-            if bool(before.dates) != bool(one.dates) and bool(before.times) != bool(one.times):
-                dates, times = before.dates or one.dates, before.times or one.times
-                joined[-1] = replace(before, end=one.end, dates=dates, times=times)
-                continue
-        joined.append(one)
+        if before and _complements(before, one) and _BETWEEN.fullmatch(text, before.end, one.start):
+            dates, times = before.dates or one.dates, before.times or one.times
+            joined[-1] = replace(before, end=one.end, dates=dates, times=times)
+        else:
+            joined.append(one)
     return joined
+
+
+def _complements(one: Moment, other: Moment) -> bool:
+    """Whether one is only a date and the other only a time."""
+    return bool(one.dates) != bool(other.dates) and bool(one.times) != bool(other.times)
 
 
 _Read = tuple[tuple[date, ...], tuple[time, ...]]
@@ -273,8 +277,8 @@ _DATES: list[_Rule] = [
           _named_month),
     _rule(rf"(?P<week>{'|'.join(sorted(_KOREAN_WEEKS, key=len, reverse=True))})\s*주\s*(?P<day>[{_WEEKDAYS}])요일",
           _korean_week),
-    _rule(r"\b(?P<week>last|this|next|coming) (?P<day>(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?)\b",
-          _english_week),
+    _rule(r"\b(?P<week>last|this|next|coming) "
+          r"(?P<day>(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?)\b", _english_week),
     _rule(r"(?P<which>지난|이번|다음|담)\s*달\s*(?P<day>\d{1,2})\s*일", _of_month),
     _rule(r"(?:(?P<which>이번|다음|담)\s*달|월)\s*말(?:일|까지|에|$|\s)", _of_month),
     _rule(r"\bend of (?:the )?(?:(?P<which>this|next) )?month\b", _of_month),
@@ -283,14 +287,15 @@ _DATES: list[_Rule] = [
     _rule(rf"(?P<span>{'|'.join(_SPANS)}){_WAY}", _days_away),
     _rule(rf"(?P<n>{_WORD_NUMBER})\s*(?P<unit>일|주일?|달|개월){_WAY}", _days_away),
     _rule(rf"\b(?P<way>in) (?P<n>{_WORD_NUMBER}) (?P<unit>days?|weeks?|months?)\b", _days_away),
-    _rule(rf"\b(?P<n>{_WORD_NUMBER}) (?P<unit>days?|weeks?|months?) (?P<way>from now|from today|later|ago)\b", _days_away),
+    _rule(rf"\b(?P<n>{_WORD_NUMBER}) (?P<unit>days?|weeks?|months?) (?P<way>from now|from today|later|ago)\b",
+          _days_away),
     _rule(rf"(?<![가-힣a-z])(?:the )?(?P<word>{'|'.join(sorted(_DAY_WORDS, key=len, reverse=True))})(?![a-z])",
           lambda match, now: _day(now.date() + timedelta(days=_DAY_WORDS[match["word"].lower()]))),
     _rule(rf"(?P<day>[{_WEEKDAYS}])요일", lambda match, now: _coming(now, _WEEKDAYS.index(match["day"]))),
     _rule(r"\b(?:on )?(?P<day>(?:mon|tues|wednes|thurs|fri|satur|sun)day)s?\b",
           lambda match, now: _coming(now, _english_weekday(match["day"]))),
     _rule(r"(?<![\d.:/-])(?P<month>1[0-2]|0?[1-9])/(?P<day>3[01]|[12]\d|0?[1-9])(?![\d/])", _numeric),
-    _rule(r"(?<![\d월.])(?P<day>3[01]|[12]\d|[1-9])일(?!\s*(?:간|동안|째|차|뒤|후|전|치))", _this_day),
+    _rule(r"(?<![\d월.])(?<!월 )(?P<day>3[01]|[12]\d|[1-9])일(?!\s*(?:간|동안|째|차|뒤|후|전|치))", _this_day),
     _rule(r"\bthe (?P<day>3[01]|[12]\d|[1-9])(?:st|nd|rd|th)\b(?! of)", _this_day),
 ]  # fmt: skip
 _TIMES: list[_Rule] = [

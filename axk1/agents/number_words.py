@@ -8,14 +8,15 @@ KOREAN_HOURS = {
     "열": 10,
 }  # fmt: skip
 """The hours of the clock as they are counted; the longer words first."""
-_COUNTED = {"하나": 1, "둘": 2, "셋": 3, "넷": 4, "스물": 20, "스무": 20, "서른": 30, "마흔": 40, "쉰": 50, **KOREAN_HOURS}
+_COUNTED = {
+    "하나": 1, "둘": 2, "셋": 3, "넷": 4, "스물": 20, "스무": 20, "서른": 30, "마흔": 40, "쉰": 50, **KOREAN_HOURS,
+}  # fmt: skip
 _ENGLISH = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
-    )
-} | {"a": 1, "an": 1, "thirty": 30, "forty": 40, "fifty": 50, "hundred": 100, "thousand": 1000}
+    "zero": 0, "a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
+    "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50,
+    "hundred": 100, "thousand": 1000,
+}  # fmt: skip
 _DIGITS = {letter: value for value, letter in enumerate("영일이삼사오육칠팔구")} | {"공": 0}
 _SMALL = {"십": 10, "백": 100, "천": 1000}
 _LARGE = {"만": 10**4, "억": 10**8, "조": 10**12}

@@ -155,7 +155,7 @@ class Policy(_Strict):
         return policy
 
     def check(self, tools: Mapping[str, Tool], *, where: str) -> None:
-        """Raises ConfigError where a rule names a tool or an argument that does not exist, so that none protects nothing."""
+        """Raises ConfigError where a rule names a tool or an argument that does not exist, and so protects nothing."""
         for name, rules in self.tools.items():
             if name not in tools:
                 near = nearest(name, list(tools))

@@ -189,11 +189,15 @@ class Input:
     def __post_init__(self) -> None:
         given = [name for name in ("text", "slots", "confirm") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise InputRefused(f"input = {', '.join(given) or None} is not allowed; allowed: one of text, slots, confirm")
+            raise InputRefused(
+                f"input = {', '.join(given) or None} is not allowed; allowed: one of text, slots, confirm"
+            )
 
     def content(self) -> Any:
         """As the history keeps it."""
-        return self.text if self.text is not None else {"slots": self.slots} if self.slots else {"confirm": self.confirm}
+        return (
+            self.text if self.text is not None else {"slots": self.slots} if self.slots else {"confirm": self.confirm}
+        )
 
 
 class NoSuchRun(AXK1Error):

@@ -31,8 +31,9 @@ _YES = re.compile(
     re.I,
 )
 _NO = re.compile(
-    r"(?:아니요?|아뇨|아니오|안\s?돼요?|하지\s?마(?:세요)?|보내지\s?마(?:세요)?|취소(?:해줘|해주세요|할게요|요)?|그만(?:해|둬|두세요)?"
-    r"|됐어요?|아니\s?됐어요?|no|n|nope|cancel(?: it| that)?|stop(?: it)?|never ?mind|don'?t(?: do it| send it)?)[.!~\s]*",
+    r"(?:아니요?|아뇨|아니오|안\s?돼요?|하지\s?마(?:세요)?|보내지\s?마(?:세요)?|취소(?:해줘|해주세요|할게요|요)?|"
+    r"그만(?:해|둬|두세요)?|(?:아니\s?)?됐어요?|no|n|nope|cancel(?: it| that)?|stop(?: it)?|never ?mind|"
+    r"don'?t(?: do it| send it)?)[.!~\s]*",
     re.I,
 )
 
@@ -153,6 +154,8 @@ def contains(text: str, value: str) -> bool:
     if not words:
         return False
     if re.search(_whole(r"\s*".join(words)), folded) or flat(value) == flat(text):
+        return True
+    if re.fullmatch(r"[가-힣]+", flat(value)) and flat(value) in flat(text):  # Korean is spaced as people like
         return True
     return len(words) > 1 and all(re.search(_whole(word), folded) for word in words)
 

@@ -3,12 +3,15 @@
 ``checked_slots`` decides over what a model proposed; ``bound`` reads a person's answer. Neither asks a model.
 """
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
+
+from pydantic import BaseModel
 
 from axk1.agents.dates import find
 from axk1.agents.number_words import find_numbers
@@ -19,7 +22,10 @@ _LASTING = (Effect.SEND, Effect.DELETE, Effect.PAY)
 """Effects whose slots strangers' words never fill."""
 _FORMATS = {"email": Kind.EMAIL, "date-time": Kind.MOMENT, "date": Kind.DATE, "time": Kind.TIME}
 _BETWEEN = re.compile(r"\s*(?:[,、;\n]|\band\b|그리고|하고(?=\s)|및)\s*")
-_POLITE = re.compile(r"\s*(?:(?:이?라고|으로|로) (?:해|부탁해|적어|써)\s?(?:줘요?|주세요)|입니다|이에요|예요|이야)?[\s.!]*$")
+_POLITE = re.compile(
+    r"\s*(?:(?:이?라고|으로|로) (?:해|부탁해|적어|써)\s?(?:줘요?|주세요)|입니다|이에요|예요|이야)?[\s.!]*$"
+)
+_PARTICLE = re.compile(r"^(?:에는|에|으로|로|까지|부터|날)(?=[\s,.]|$)")
 _JOINTS = re.compile(r"^[\s,.;:]+|[\s,.;:]*(?:에게|한테|에|로|으로|까지|부터)?[\s,.;:]*$")
 
 
@@ -59,9 +65,7 @@ def checked_slots(tool: Tool, arguments: Mapping[str, Any], said: Said, now: dat
     return Checked(kept, tuple(missing), tuple(doubtful))
 
 
-def bound(
-    tool: Tool, asked: Sequence[str], text: str, said: Said, now: datetime
-) -> dict[str, Any]:
+def bound(tool: Tool, asked: Sequence[str], text: str, said: Said, now: datetime) -> dict[str, Any]:
     """The values that a person's answer gives to the slots that were asked; those that it does not give are left out.
 
     Args:
@@ -102,7 +106,7 @@ def plain_value(value: Any) -> Any:
 
 def kind_of(tool: Tool, name: str) -> tuple[Kind, bool]:
     """What sort of value a parameter takes, and whether it is a list of them."""
-    schema = _resolved(tool, tool.arguments.model_json_schema()["properties"][name])
+    schema = _resolved(tool, _schema(tool.arguments)["properties"][name])
     many = schema.get("type") == "array"
     if many:
         schema = _resolved(tool, schema.get("items", {}))
@@ -231,13 +235,13 @@ def _complete(one: Any, kind: Kind, said: Said, now: datetime | None = None) -> 
 
 def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
     for start, end in sorted(spans, reverse=True):
-        text = f"{text[:start]} {text[end:]}"
+        text = f"{text[:start]} {_PARTICLE.sub('', text[end:])}"
     return text
 
 
 def _text_value(tool: Tool, name: str, text: str) -> Any | None:
     """The words of an answer for a slot of text: one of its choices where it has some, a list where it takes one."""
-    schema = _resolved(tool, tool.arguments.model_json_schema()["properties"][name])
+    schema = _resolved(tool, _schema(tool.arguments)["properties"][name])
     text = _POLITE.sub("", text).strip()
     choices = schema.get("enum")
     if choices:
@@ -249,13 +253,18 @@ def _text_value(tool: Tool, name: str, text: str) -> Any | None:
     return text or None
 
 
+@functools.cache
+def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    return arguments.model_json_schema()
+
+
 def _resolved(tool: Tool, schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """A schema without ``anyOf`` null and without references."""
     for choice in schema.get("anyOf", ()):
         if choice.get("type") != "null":
             return _resolved(tool, choice)
     if "$ref" in schema:
-        definitions = tool.arguments.model_json_schema().get("$defs", {})
+        definitions = _schema(tool.arguments).get("$defs", {})
         return _resolved(tool, definitions.get(schema["$ref"].rsplit("/", 1)[-1], {}))
     return schema
 

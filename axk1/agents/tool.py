@@ -17,7 +17,7 @@ without one are the model's to write.
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -72,6 +72,10 @@ class ToolContext:
     """The person's time, with their time zone."""
     language: Language = "ko"
     """The person's language."""
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    """What the person said to the questions of an ``InputRequired`` of this call; None where they would not say."""
+    state: str = ""
+    """The ``state`` of that ``InputRequired``, as it was."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,22 @@ class Outcome:
 
 class ToolRefusal(AXK1Error):
     """A tool cannot do what was asked; the model reads why, and may try otherwise."""
+
+
+class InputRequired(ToolRefusal):
+    """A tool must know more from the person before it goes on; it has done nothing that calling it again would repeat.
+
+    The run pauses, asks, and calls it again with ``ToolContext.answers`` and ``ToolContext.state``.
+
+    Args:
+        message: what the tool says about why it asks.
+        questions: what to ask, by the name under which it looks into ``answers``.
+        state: what it wants back, unread.
+    """
+
+    def __init__(self, message: str, *, questions: Mapping[str, Slot], state: str = "") -> None:
+        super().__init__(message)
+        self.questions, self.state = questions, state
 
 
 @dataclass(frozen=True, kw_only=True)

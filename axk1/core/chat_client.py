@@ -48,6 +48,7 @@ class ChatClient:
         seed: int = 0,
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "auto",
+        parallel_tool_calls: bool = True,
         response_format: Mapping[str, Any] | None = None,
         enable_thinking: bool = False,
     ) -> ChatReply:
@@ -59,6 +60,7 @@ class ChatClient:
             seed=seed,
             tools=tools,
             tool_choice=tool_choice,
+            parallel_tool_calls=parallel_tool_calls,
             response_format=response_format,
             enable_thinking=enable_thinking,
         )
@@ -110,6 +112,7 @@ def chat_body(
     *,
     tools: Sequence[Mapping[str, Any]],
     tool_choice: str | Mapping[str, Any],
+    parallel_tool_calls: bool,
     response_format: Mapping[str, Any] | None,
     enable_thinking: bool,
     **plain: Any,
@@ -118,6 +121,7 @@ def chat_body(
     body = {"messages": list(messages), **plain, "chat_template_kwargs": {"enable_thinking": enable_thinking}}
     if tools:
         body |= {"tools": list(tools), "tool_choice": tool_choice}
+        body |= {} if parallel_tool_calls else {"parallel_tool_calls": False}
     if response_format is not None:
         body["response_format"] = response_format
     return body

@@ -80,6 +80,7 @@ class ChatModel(Protocol):
         seed: int = 0,
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "auto",
+        parallel_tool_calls: bool = True,
         response_format: Mapping[str, Any] | None = None,
         enable_thinking: bool = False,
     ) -> ChatReply:
@@ -92,6 +93,7 @@ class ChatModel(Protocol):
             seed: of the sampling.
             tools: functions that it may call, in OpenAI's form.
             tool_choice: ``auto``, ``none``, ``required`` or one named tool.
+            parallel_tool_calls: whether it may call several at once; small models, held to a call, do not stop.
             response_format: such as ``{"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}``.
             enable_thinking: whether it reasons first.
 

@@ -39,7 +39,7 @@ _X32 = 0x40000000
 """From here on are an x86 machine's calls of another convention, under which the same calls have other numbers."""
 
 _RUNNER = r"""
-import json, os, resource, sys
+import contextlib, io, json, os, resource, sys
 job = json.load(sys.stdin)
 resource.setrlimit(resource.RLIMIT_CPU, (job["cpu"], job["cpu"]))
 resource.setrlimit(resource.RLIMIT_AS, (job["memory"], job["memory"]))
@@ -49,14 +49,20 @@ out = os.dup(1)
 null = os.open(os.devnull, os.O_RDWR)
 for stream in (0, 1, 2):
     os.dup2(null, stream)
+printed = io.StringIO()
 try:
     place = {"__name__": "answer"}
-    exec(compile(job["program"], "answer.py", "exec"), place)
-    exec(compile(job["tests"], "tests.py", "exec"), place)
+    with contextlib.redirect_stdout(printed):
+        exec(compile(job["program"], "answer.py", "exec"), place)
+        exec(compile(job["tests"], "tests.py", "exec"), place)
     said = job["passed"]
 except BaseException as error:
     said = f"{type(error).__name__}: {error}"
 os.write(out, said.encode("utf-8", "replace")[:2000])
+if job["printed"]:
+    text = ("\n" + printed.getvalue()).encode("utf-8", "replace")[:job["printed"]]
+    while text:
+        text = text[os.write(out, text):]
 os._exit(0)
 """
 
@@ -99,12 +105,19 @@ class Sandbox:
 
     def run(self, program: str, tests: str) -> str | None:
         """Runs a program, then its tests in the same names. Returns why they failed; None when all passed."""
+        return self._run(program, tests, printed=0)[1]
+
+    def output(self, program: str, *, limit: int = 20_000) -> tuple[str, str | None]:
+        """Runs a program. Returns what it printed, up to ``limit`` bytes, and why it failed; None when it did not."""
+        return self._run(program, "", printed=limit)
+
+    def _run(self, program: str, tests: str, *, printed: int) -> tuple[str, str | None]:
         if len(program) > _LONGEST_PROGRAM:
-            return f"a program of more than {_LONGEST_PROGRAM} characters"
+            return "", f"a program of more than {_LONGEST_PROGRAM} characters"
         passed = secrets.token_hex(16)
         limits = {"cpu": max(1, round(self.seconds)), "memory": self.memory_bytes, "file": self.file_bytes}
         patience = 2 * self.seconds + 1
-        job = json.dumps({"program": program, "tests": tests, "passed": passed, **limits})
+        job = json.dumps({"program": program, "tests": tests, "passed": passed, "printed": printed, **limits})
         with tempfile.TemporaryFile() as said, _no_births() as rules:
             try:
                 done = subprocess.run(
@@ -116,15 +129,15 @@ class Sandbox:
                     pass_fds=(rules,),
                 )
             except subprocess.TimeoutExpired:
-                return f"more than {patience:.0f} s"
+                return "", f"more than {patience:.0f} s"
             except OSError as error:
-                return str(error)
+                return "", str(error)
             said.seek(0)
-            words = said.read(4000).decode("utf-8", "replace")
+            words, _, shown = said.read(4000 + printed).decode("utf-8", "replace").partition("\n" if printed else "\0")
         if words == passed:
-            return None
+            return shown, None
         ended = done.stderr.decode("utf-8", "replace").strip() or f"ended early with code {done.returncode}"
-        return (words.replace(passed, "") or ended)[:_FAILURE]
+        return shown, (words.replace(passed, "") or ended)[:_FAILURE]
 
     def _command(self, rules: int) -> list[str]:
         binds = [word for path in _system() for word in ("--ro-bind", str(path), str(path))]

@@ -11,10 +11,11 @@ from axk1.guard.finding import Finding
 from axk1.guard.instructions.encoded import decoded
 from axk1.guard.instructions.phrases import phrases
 from axk1.guard.instructions.places import hidden_places
-from axk1.guard.instructions.tags import carrying_links, spoofed_turns
+from axk1.guard.instructions.tags import TURN, carrying_links, spoofed_turns
 
 _BONUS = {"tool": 0.1, "person": -0.2}
 _IN_HIDING, _IN_CODE = 0.4, 0.5  # how much the hiding speaks for an instruction
+_IN_TURN, _TURN_LENGTH = 0.35, 240
 _DEPTH = 2
 _ZERO_WIDTH = re.compile("(?<=[A-Za-z가-힣])[\u200b-\u200d\u2060\ufeff\u00ad](?=[A-Za-z가-힣])")
 
@@ -44,7 +45,7 @@ def hidden_instructions(text: str, source: str = "document", *, least: float = 0
 
 def _found(text: str, bonus: float, depth: int) -> list[Finding]:
     spoken = phrases(text, bonus=bonus)
-    found = [*spoken, *spoofed_turns(text), *carrying_links(text)]
+    found = [*spoken, *spoofed_turns(text), *carrying_links(text), *_commanding_turns(text)]
     found += _obfuscated(text, spoken)
     for place in hidden_places(text):
         inside = phrases(text[place.start : place.end], bonus=_IN_HIDING)
@@ -58,6 +59,17 @@ def _found(text: str, bonus: float, depth: int) -> list[Finding]:
                 found.append(Finding(piece.start, piece.end, piece.kind, sure))
             elif piece.kind in ("tag_characters", "zero_width_bits"):
                 found.append(Finding(piece.start, piece.end, piece.kind, 0.6))  # nobody writes these for people
+    return found
+
+
+def _commanding_turns(text: str) -> list[Finding]:
+    """``System:`` and the like, with a command behind it."""
+    found = []
+    for match in TURN.finditer(text):
+        said = phrases(text[match.end() : match.end() + _TURN_LENGTH], bonus=_IN_TURN)
+        sure = max((one.confidence for one in said), default=0.0)
+        if sure >= 0.5:
+            found.append(Finding(match.start(), match.end(), "spoofed_turn", sure))
     return found
 
 

@@ -27,9 +27,11 @@ _APART = re.compile(
     r"(?<![a-z])(?:[a-z][ .\-_*·~/|]){4,400}[a-z](?![a-z])"
     r"|(?<![가-힣])(?:[가-힣][ .\-_*·~/|^]){3,200}[가-힣](?![가-힣])"
 )
-_LEET_WORD = re.compile(r"(?<![a-z0-9])(?=[a-z0-9@$!]{0,12}[a-z])(?=[a-z]{0,12}[0-9@$!])[a-z0-9@$!]{4,24}(?![a-z0-9])")
+_LEET_WORD = re.compile(
+    r"(?<![a-z0-9])(?=[a-z0-9@$!]{0,12}[a-z])(?=[a-z]{0,12}[0-9@$!])[a-z0-9@$!]{4,24}(?![a-z0-9]|\.[a-z])"
+)
 _LEET = str.maketrans("013457@$!", "oieastasi")
-_SPACE_AT_HANGUL = re.compile(r"(?<=[가-힣])[ \t\r\n]+|[ \t\r\n]+(?=[가-힣])")
+_SPACE_AT_HANGUL = re.compile("(?<=[가-힣]) | (?=[가-힣])")
 _SPACES = re.compile(r"[ \t\r\n]{2,}|[\t\r\n]")
 _LEADS, _VOWELS = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ", "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
 _TAILS = " ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ"
@@ -48,7 +50,7 @@ def folded(text: str) -> Rewritten:
     """
     read = Rewritten(text).rewrite(INVISIBLE, _nothing).rewrite(_STRANGE, _familiar).lower()
     read.rewrite(_JAMO_RUN, _compose).rewrite(_APART, _together).rewrite(_LEET_WORD, _unleet)
-    return read.rewrite(_SPACE_AT_HANGUL, _gap_at_hangul).rewrite(_SPACES, _gap)
+    return read.rewrite(_SPACES, _gap).rewrite(_SPACE_AT_HANGUL, _nothing)
 
 
 def _nothing(_: re.Match[str]) -> str:
@@ -118,10 +120,6 @@ def _together(match: re.Match[str]) -> str:
 
 def _unleet(match: re.Match[str]) -> str:
     return match.group().translate(_LEET)
-
-
-def _gap_at_hangul(match: re.Match[str]) -> str:
-    return "\n" if match.group().count("\n") > 1 else ""
 
 
 def _gap(match: re.Match[str]) -> str:

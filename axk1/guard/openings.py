@@ -7,6 +7,7 @@ look-aheads, and ``?``, ``*``, ``+``, ``{m,n}`` behind them.
 import itertools
 import re
 
+_MANY = 100  # letters of a class; a larger one is taken for anything, lest the beginnings be millions
 _QUANTIFIER = re.compile(r"[?*+]|\{(\d*)(?:,\d*)?\}")
 
 
@@ -68,7 +69,7 @@ def _class(letters: str) -> set[str] | None:
         else:
             found.add(letters[at].replace("\0", "-"))
             at += 1
-    return found
+    return found if len(found) <= _MANY else None
 
 
 def _split(expression: str) -> tuple[str, str, str]:

@@ -40,13 +40,15 @@ class Rule:
     """How sure one is then, from 0 to 1; negative where the signals speak against the kind."""
     reach: int = REACH
     """Characters within which they must lie."""
+    shared: bool = False
+    """Whether one word may satisfy several needs; otherwise each takes a word of its own."""
     alternatives: tuple[frozenset[str], ...] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alternatives", tuple(frozenset(need.split("|")) for need in self.needs))
 
     def span(self, signals: Sequence[Signal], present: frozenset[str]) -> tuple[int, int] | None:
-        """The shortest stretch that satisfies every need by a signal of its own, or None."""
+        """The shortest stretch that satisfies every need, or None."""
         if any(present.isdisjoint(names) for names in self.alternatives):
             return None
         wanted = frozenset().union(*self.alternatives)
@@ -58,11 +60,11 @@ class Rule:
     def _span_from(self, signals: Sequence[Signal]) -> tuple[int, int] | None:
         missing = list(self.alternatives)
         for signal in signals:
-            fits = next((need for need in missing if need & signal.names), None)
-            if fits is not None:
-                missing.remove(fits)
-                if not missing:
-                    return signals[0].start, signal.end
+            fitting = [need for need in missing if need & signal.names]
+            for need in fitting if self.shared else fitting[:1]:
+                missing.remove(need)
+            if not missing:
+                return signals[0].start, signal.end
         return None
 
 
@@ -71,7 +73,7 @@ class Lexicon:
 
     An entry is a regular expression without spaces in its Korean and with ``" "`` between English words, written for
     ``folded`` text; it begins with a letter of its own. English entries match whole words. Where several fit at one
-    place the longest entry is tried first.
+    place their signals are put together.
     """
 
     def __init__(self, entries: Mapping[str, Sequence[str]]) -> None:
@@ -87,7 +89,7 @@ class Lexicon:
         self._apart = _tried_by_opening(apart, whole=False)
 
     def signals(self, text: str) -> list[Signal]:
-        """What the words of a folded text say, in order. Words do not overlap: the first and longest counts."""
+        """What the words of a folded text say, in order. Words do not overlap: the first one counts."""
         found = list(self._read(self._whole, _WORD_START, text, 0, len(text)))
         if "\u2063" in text:
             for run in re.finditer("\u2063([^\u2063]{1,500})\u2063", text):
@@ -101,32 +103,40 @@ class Lexicon:
             at = place.start()
             if at < free:
                 continue
-            tried = table.get(text[at : at + 2]) or table.get(text[at])
-            match = tried[0].match(text, at, end) if tried else None
-            if tried and match and match.lastindex:
-                free = match.end()
-                yield Signal(at, free, tried[1][match.lastindex - 1])
+            names: set[str] = set()
+            for pattern, meant in table.get(text[at : at + 2]) or table.get(text[at], ()):
+                match = pattern.match(text, at, end)
+                if match:
+                    names |= meant
+                    free = max(free, match.end())
+            if names:
+                yield Signal(at, free, frozenset(names))
 
 
-_Table = dict[str, tuple[re.Pattern[str], list[frozenset[str]]]]
+_Table = dict[str, list[tuple[re.Pattern[str], frozenset[str]]]]
 _WORD_START = re.compile("(?<![a-z])[a-z]|[^a-z .,\n]")
 _ANYWHERE = re.compile(".", re.DOTALL)
 
 
 def _tried_by_opening(signals: Mapping[str, set[str]], *, whole: bool) -> _Table:
-    """For each two letters the expressions that can begin so, the longest first, and the signals of each."""
+    """For each two letters the expressions that can begin so, and the signals of each."""
     by_opening: dict[str, set[str]] = {}
     for expression in signals:
-        for opening in openings(expression):
+        begins = openings(expression)
+        if "" in begins:
+            raise ValueError(f"{expression} begins with anything; a word of a lexicon begins with letters of its own")
+        for opening in begins:
             by_opening.setdefault(opening, set()).add(expression)
     for opening in by_opening:  # what begins with one letter and anything may begin with these two also
         by_opening[opening] |= by_opening.get(opening[0], set())
+    compiled: dict[tuple[str, str], re.Pattern[str]] = {}
     table: _Table = {}
     for opening, expressions in by_opening.items():
-        ordered = sorted(expressions, key=lambda one: (-len(one), one))
-        edges = ["(?![a-z])" if whole and re.search("[a-z]", opening) else ""] * len(ordered)
-        pattern = "|".join(f"({one}){edge}" for one, edge in zip(ordered, edges, strict=True))
-        table[opening] = re.compile(pattern), [frozenset(signals[one]) for one in ordered]
+        edge = "(?![a-z])" if whole and re.search("[a-z]", opening) else ""
+        for one in sorted(expressions):
+            if (one, edge) not in compiled:
+                compiled[one, edge] = re.compile(f"(?:{one}){edge}")
+            table.setdefault(opening, []).append((compiled[one, edge], frozenset(signals[one])))
     return table
 
 

@@ -17,6 +17,7 @@ from axk1.core.progress import console
 from axk1.search.answers.answer import Answer
 from axk1.search.answers.answerer import Answerer, Options
 from axk1.search.connectors.searxng import SearXNG
+from axk1.search.index.index import Index
 from axk1.search.retriever import Bounds
 
 
@@ -26,10 +27,10 @@ class AskConfig:
 
     question: str
     """What is asked, in Korean or English."""
-    index: Path | None = None
+    index: Path = Path("out/search/docs")
     """The folder of an index (axk1 search build)."""
     web: str | None = None
-    """Search the live web instead, through the SearXNG at this address."""
+    """Search the live web instead, through the SearXNG at this address. Off unless an address is given."""
     model: str | None = None
     """Who writes the sentences: a checkpoint folder, or the address of a server of OpenAI's API. Without one, sentences
     of the documents are quoted word for word."""
@@ -52,9 +53,6 @@ class AskConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.question.strip()), "question", self.question, "a question")
-        one = (self.index is None) != (self.web is None)
-        repair = "axk1 search build recipes/search/folder.toml"
-        require(one, "index", self.index and str(self.index), "the folder of an index, or --web URL", repair=repair)
         _ = self.options  # its checks
 
     @property
@@ -97,7 +95,7 @@ async def _answer(open_model: OpenChatModel, config: AskConfig) -> Answer:
 
 @contextlib.asynccontextmanager
 async def _answerer(open_model: OpenChatModel, config: AskConfig) -> AsyncIterator[Answerer]:
-    library = SearXNG(str(config.web))
+    library = SearXNG(config.web) if config.web else Index.open(config.index)
     with contextlib.closing(library):
         if config.model is None:
             yield Answerer(library, document_text=library.document_text)
@@ -115,7 +113,8 @@ def as_text(answer: Answer) -> str:
     for source in answer.sources:
         passage = source.passage
         page = f", page {passage.page}" if passage.page is not None else ""
-        place = " > ".join(part for part in (passage.title, passage.section) if part)
+        titled = passage.section.startswith(passage.title)  # a document is often called as its first heading
+        place = " > ".join(part for part in ("" if titled else passage.title, passage.section) if part)
         dated = f", {passage.date}" if passage.date else ""
         spans = [one for sentence in answer.sentences for one in sentence.evidence if one.source == source.number]
         characters = ", ".join(f"{one.start}-{one.end}" for one in spans)

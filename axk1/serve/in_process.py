@@ -33,6 +33,7 @@ class ServiceChat:
         seed: int = 0,
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "auto",
+        parallel_tool_calls: bool = True,
         response_format: Mapping[str, Any] | None = None,
         enable_thinking: bool = False,
     ) -> ChatReply:
@@ -44,6 +45,7 @@ class ServiceChat:
             seed=seed,
             tools=tools,
             tool_choice=tool_choice,
+            parallel_tool_calls=parallel_tool_calls,
             response_format=response_format,
             enable_thinking=enable_thinking,
         )

@@ -52,7 +52,7 @@ def test_every_command_explains_every_option(name, capsys, monkeypatch):
         assert f"--{field.replace('_', '-')}" in page or field in HIDDEN, field
 
 
-HIDDEN = {"source", "description", "stages", "shares", "weights", "max_tokens_per_source", "shards", "optim", "files"}
+HIDDEN = {"source", "description", "stages", "shares", "weights", "max_tokens_per_source", "shards", "optim", "files", "teachers"}
 """Fields that are tables: the command line shows their parts, or leaves them to the recipe."""
 
 

@@ -34,6 +34,9 @@ class LittleSearch:
         allowed = [hit for hit in scored if hit.score > 0 and hit.passage.document.startswith(bounds.documents or "")]
         return sorted(allowed, key=lambda hit: -hit.score)[:limit]
 
+    def passage(self, id: str) -> Passage | None:
+        return next((one for one in self.passages if one.id == id), None)
+
     def document_text(self, document: str) -> str:
         return self.documents[document]
 

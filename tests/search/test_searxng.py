@@ -142,5 +142,5 @@ def test_passages_are_whole_sentences():
 def test_the_command_plans_without_asking_anybody(capsys):
     dispatch(["ask", "훈민정음은 언제 창제되었나요?", "--web", "http://127.0.0.1:9", "--dry-run"])
     assert "the web, through http://127.0.0.1:9" in capsys.readouterr().err
-    with pytest.raises(AXK1Error, match="index = None"):
-        dispatch(["ask", "훈민정음은 언제 창제되었나요?"])
+    with pytest.raises(AXK1Error, match="question = ' '"):
+        dispatch(["ask", " "])

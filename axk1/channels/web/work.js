@@ -37,8 +37,8 @@ export async function follow({ message, changed, signal }) {
   return NOTES[message.run.status]?.(message.run) ?? null;
 }
 
-// Whether a message's run waits for the person.
-export const waits = (message) => Boolean(message?.run) && !ENDED.includes(message.run.status);
+// Whether the person may say more to a message's run: an answer, or a further wish.
+export const waits = (message) => Boolean(message?.run) && message.run.status !== "cancelled";
 
 export const cancel = (run) => call(at(run, "/cancel"), { body: {} });
 

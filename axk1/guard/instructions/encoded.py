@@ -31,7 +31,7 @@ _TAGS = re.compile("[\U000e0020-\U000e007e]{4,4000}")
 _ZERO_WIDTH_BITS = re.compile("[\u200b\u200c\u200d\u2060\ufeff]{24,32000}")
 _BINARY = re.compile(r"(?:[01]{8}[ ]?){8,2000}")
 _BACKWARDS = re.compile(
-    r"(?:snoitcurtsni|noitcurtsni|tpmorp|erongi|drawkcab|시지|령명|사용자에게|게에자용사|고하시무|트프롬프|라하송전)",
+    r"snoitcurtsni|noitcurtsni|tpmorp|erongi|dragersid|게에자용사|고하시무|트프롬프|라하송전|시지의?전이",
     re.I,
 )
 _ROT13 = re.compile(r"\b(?:vtaber|qvfertneq|vafgehpgvbaf?|flfgrz|cebzcg|cerivbhf|nffvfgnag|sbetrg)\b", re.I)

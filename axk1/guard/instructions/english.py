@@ -4,10 +4,12 @@ _USER = (
     "(?:the |this |that |your |any |our )?(?:users?|humans?|customers?|owners?|persons?|people|recipients?|operators?"
     "|reader|client|anyone|anybody|them|him|her)"
 )
-_THIS = "(?:this|these|the following|the above|the present)"
+_THIS = "(?:this|these)"
 _WORK = (
-    "(?:page|document|text|email|e-mail|mail|message|file|website|content|result|article|passage|resume|cv|review|record"
-    "|ticket|note|data|section|input)s?"
+    "(?:page|document|text|email|e-mail|mail|message|file|website|content|result|article|passage|resume|cv"
+    "|review|record"
+    "|ticket|note|data|section|input|paper|manuscript|essay|application|form|profile|listing|thread|image"
+    "|report|web ?page|transcript|job posting)s?"
 )
 
 WORDS: dict[str, tuple[str, ...]] = {
@@ -28,15 +30,24 @@ WORDS: dict[str, tuple[str, ...]] = {
         "prompts?", "system prompts?", "system messages?", "system instructions?",
         "developer (?:message|instructions?|prompt)", "programming",
         "(?:your|hidden|secret|initial) (?:system )?(?:instructions?|prompt|rules|guidelines|configuration)",
-        "what you were told", "everything (?:above|before|you were told)", "(?:the )?text above", "content policy",
+        "what you were (?:told|asked)",
+        "what (?:the |your )?(?:operator|developer|user|system|creator)s? (?:told|asked|said)",
+        "you (?:have been|were|had been) (?:asked|told|given|instructed)(?: to do)?",
+        "(?:the )?(?:developer|operator|creator)'?s'? (?:instructions?|directives?|rules|orders)",
+        "everything (?:above|before|you were told)", "(?:the )?text above", "content policy",
     ),
     "drop": (
         "ignore", "disregard", "forget", "override", "overrule", "neglect", "set aside",
-        "(?:do not|don't|never) (?:follow|obey|heed|comply with|apply)", "stop (?:following|obeying|what you)",
-        "pay no (?:attention|heed) to", "put aside", "ignoring", "disregarding", "throw (?:out|away)", "unlearn",
+        "(?:do not|don't|never|no longer|need not|needn't) (?:follow|obey|heed|comply with|apply|listen to"
+        "|bound by)",
+        "stop (?:following|obeying|what you)", "pay no (?:attention|heed) to", "put aside", "ignoring",
+        "disregarding", "throw (?:out|away)", "unlearn",
         "(?:are|is) (?:now )?(?:void|null and void|revoked|obsolete|cancell?ed|suspended)",
-        "no longer (?:apply|applies|valid|binding)", "abandon", "cease (?:following|all)", "break free from",
-        "wipe your", "reset your",
+        "no longer (?:apply|applies|valid|binding)", "abandon", "cease (?:following|all)", "never mind",
+        "(?:are|is|was|were|has been|have been) (?:hereby )?(?:cancell?ed|withdrawn|superseded|overridden|lifted"
+        "|rescinded)",
+        "scrap", "dismiss", "leave aside", "turn your back on", "unfollow", "rather than (?:following|obeying)",
+        "break free from", "wipe your", "reset your",
     ),
     "drop_weak": (
         "bypass", "drop", "discard", "skip", "replaces?", "supersedes?", "overwrite", "erase", "cancel", "clear",
@@ -59,13 +70,36 @@ WORDS: dict[str, tuple[str, ...]] = {
         "|that)(?: [a-z]{2,10}){0,3} (?:from|hidden|secret|quiet|confidential)",
         f"{_USER} (?:must|should|need|needs|may|can|shall) (?:not|never) (?:know|see|notice|find out|learn"
         f"|be (?:told|informed|notified|aware|asked))",
-        f"without (?:telling|informing|mentioning this to|the knowledge of|letting) {_USER}",
         "leave no (?:trace|record)", "(?:do not|don't) (?:log|record|leave a (?:trace|record))",
+    ),
+    "quiet_mid": (
+        f"without (?:telling|informing|mentioning this to|the knowledge of|letting) {_USER}",
+        f"(?:no|little) (?:need|reason) for {_USER} to (?:know|learn|see|hear)", "as if nothing (?:had )?happened",
+        f"(?:hide|conceal|keep) (?:it|this|that|the [a-z]{{3,12}}|this [a-z]{{3,12}}) from {_USER}",
+        "(?:nobody|no one|no human) (?:should|must|may|is to|will|on [a-z]{2,8}|needs? to) ",
     ),
     "quiet_weak": (
         f"(?:do not|don't|never) (?:show|notify|alert|warn|ask|bother|consult) {_USER}",
         f"without (?:notifying|alerting|asking|consulting|warning) {_USER}", "silently", "secretly", "covertly",
         "quietly", "discreetly", "in the background", "unnoticed",
+    ),
+    "users": (
+        "(?:the |this |that |your |any |our )?(?:end[ -])?users?",
+        "(?:the |this |your |any )?(?:customers?|human|reader|recipient)", "anyone who asks", "whoever asks",
+        "people who ask",
+    ),
+    "obey": (
+        "obey", "comply with",
+        "follow (?:these|the|all|my|this)(?: [a-z]{2,12}){0,2} (?:instructions?|directives?|orders|commands|steps"
+        "|text|list)",
+        "do (?:exactly )?what (?:this|that|it|the) [a-z]{2,10} says", "carry out", "do this instead",
+    ),
+    "ruin": (
+        "rm -rf [a-z0-9/~.*]{1,30}", "drop table", "format c:", "mkfs", "/etc/passwd", "/etc/shadow",
+        "curl [^|\n]{4,100}[|] ?(?:sudo )?(?:ba)?sh", "wget [^|\n]{4,100}[|] ?(?:sudo )?(?:ba)?sh",
+    ),
+    "tool_name": (
+        "(?:send|read|delete|write|list|add|find|fetch|run|transfer|get|search|create|update|forward)_[a-z]{2,16}",
     ),
     "authority": (
         "(?:i am|i'm|this is|we are) (?:the |your |a )?(?:system |site |security |it |lead "
@@ -99,8 +133,10 @@ WORDS: dict[str, tuple[str, ...]] = {
     "persona": (
         "you are now (?!able|ready|in |connected|logged|done|viewing|leaving|set|signed|subscribed|using|running"
         "|on |at |a member|part|entitled|free to)",
-        "from now on,? (?:you|your|all|every|always|never|respond|answer|act)", "pretend (?:to be|you are|that you)",
-        "role ?-?play as", "you will (?:now )?(?:play|act|pose|become|behave)", "behave as", "act as (?:an?|the|if)",
+        "from now on,? (?:you|your|respond|answer|act)", "pretend (?:to be|you are|that you)", "role ?-?play as",
+        "you will (?:now )?(?:act|pose|behave) as",
+        "you have been (?:freed|jailbroken|reprogrammed|reassigned|unlocked|updated|given a new)",
+        "imagine (?:that )?you are an? (?:ai|assistant|model|unrestricted)", "behave as", "act as (?:an?|the|if)",
         "your (?:new|real|true|actual|only|updated) (?:role|task|instructions?|goal|objective|purpose|mission|job"
         "|directives?|orders) (?:is|are|will)",
         "new (?:instructions?|orders?|directives?|task|system prompt|rules|objective) ?:",
@@ -125,8 +161,8 @@ WORDS: dict[str, tuple[str, ...]] = {
         "(?:this |the |our |your |entire |full |whole |complete )?(?:conversation|chat)(?: history| log"
         "| transcript)?",
         "passwords?", "api keys?", "credentials?", "access tokens?", "secrets?",
-        "(?:all |the |their |user's )*contacts?(?: list)?", "inbox",
-        "(?:all |every |latest |last |recent |the |their |user's |unread )+(?:[0-9]{1,3} )?(?:e?-?mails?|messages"
+        "(?:all |the |their |user's ){0,4}contacts?(?: list)?", "inbox",
+        "(?:all |every |latest |last |recent |the |their |user's |unread ){1,4}(?:[0-9]{1,3} )?(?:e?-?mails?|messages"
         "|files|documents|attachments|photos)",
         "address book", "environment variables?", "private keys?", "ssh keys?", "(?:the |this )?user's [a-z]{3,14}",
         "users' [a-z]{3,14}", "search history", "session (?:cookies?|tokens?)",
@@ -151,7 +187,8 @@ WORDS: dict[str, tuple[str, ...]] = {
         "post", "relay",
     ),
     "destination": (
-        "https?://[a-z0-9.\\-]{3,80}", "[a-z0-9._+\\-]{1,40}@[a-z0-9.\\-]{3,60}", "webhooks?",
+        "https?://[a-z0-9.\\-]{3,80}", "[a-z0-9\\-]{2,40}\\.(?:com|net|org|kr|io|co\\.kr|xyz|ru|cn)",
+        "\\+[0-9 \\-]{8,16}", "[a-z0-9._+\\-]{1,40}@[a-z0-9.\\-]{3,60}", "webhooks?",
         "(?:this|the following|an external|our|my|the attacker's|another) (?:url|address|endpoint|server|email"
         "|e-mail|site|domain|link|number|account)",
         "query (?:string|parameter)s?", "url parameters?", "external (?:server|address|site)", "pastebin",
@@ -228,15 +265,16 @@ WORDS: dict[str, tuple[str, ...]] = {
         "(?:is|are|has been|been) (?:already )?(?:pre-?approved|preauthori[sz]ed|pre-authori[sz]ed)",
     ),
     "about": (
-        "attack(?:s|er|ers|ing)?", "injections?", "for example", "example", "such as", "e\\.g", "phrases?",
-        "phrases? like", "like", "researchers?", "detect(?:s|ion|ors?|ing)?", "malicious", "paper", "study",
-        "vulnerabilit(?:y|ies)", "adversar(?:y|ies|ial)", "defen[sc]es?", "defend(?:s|ing)?", "threats?",
-        "technique", "mitigat(?:e|es|ion|ing)", "hackers?", "explains?", "called", "known as", "means that", "wrote",
-        "said", "asked", "tells? (?:the|an) (?:model|assistant|ai)", "typed", "sentence", "quoted?", "the words",
+        "attack(?:s|er|ers|ing)?", "injections?", "for example", "examples",
+        "(?:an|this|best known|famous|typical) example", "example:", "such as", "e\\.g", "phrases?", "phrases? like",
+        "like", "researchers?", "detect(?:s|ion|ors?|ing)?", "malicious", "paper", "study", "vulnerabilit(?:y|ies)",
+        "adversar(?:y|ies|ial)", "defen[sc]es?", "defend(?:s|ing)?", "threats?", "technique",
+        "mitigat(?:e|es|ion|ing)", "hackers?", "explains?", "called", "known as", "means that", "wrote", "said",
+        "asked", "tells? (?:the|an) (?:model|assistant|ai)", "typed", "sentence", "quoted?", "the words",
     ),
     "docs": (
-        "headers?", "requests?", "parameters?", "authentication", "endpoints?", "curl", "client", "rest api", "json",
-        "payload", "http", "oauth", "form", "field", "configur(?:e|ed|ation)", "support", "github", "issue", "sdk",
-        "callback", "privacy", "contact us", "questions",
+        "headers?", "parameters?", "authentication", "endpoints?", "curl", "client", "rest api", "json", "payload",
+        "oauth", "form", "field", "configur(?:e|ed|ation)", "support", "github", "issue", "sdk", "callback",
+        "privacy", "contact us",
     ),
 }  # fmt: skip

@@ -16,8 +16,8 @@ SPECIAL = re.compile(
 """What tokenizers and prompt formats use to mark turns and tool calls."""
 
 TURN = re.compile(
-    r"(?:^|\n)[ \t>*#\-]{0,8}(?:human|assistant|system|user|developer|시스템|어시스턴트)"
-    r"(?: (?:message|prompt|instruction|override|메시지|지시|프롬프트))?\*{0,2}[ ]?[:：]",
+    r"(?:^|\n|#)[ \t>*#\-\[]{0,8}(?:human|assistant|system|user|developer|시스템|어시스턴트)"
+    r"(?: (?:message|prompt|instruction|override|메시지|지시|프롬프트))?(?:\*{0,2}[ ]?[:：]|\])",
     re.I,
 )
 """The beginning of a turn as a transcript writes it."""

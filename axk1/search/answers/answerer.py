@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from axk1.core.chat_model import ChatModel, ChatReply
 from axk1.core.config import require
 from axk1.core.errors import AXK1Error
+from axk1.guard import hidden_instructions
 from axk1.search.answers.answer import Answer, Check, Reference, Sentence, Source, Step, Struck
-from axk1.search.answers.checks import DocumentText, Verdict, check_sentence, find_support
+from axk1.search.answers.checks import DocumentText, Verdict, Window, check_sentence, find_support
 from axk1.search.answers.evidence import ENOUGH, Evidence, find_evidence
 from axk1.search.answers.extract import extract
 from axk1.search.answers.fusion import fused
@@ -21,6 +23,7 @@ from axk1.search.answers.write import Draft, judge, write
 from axk1.search.passage import Hit, Passage
 from axk1.search.retriever import Bounds, Retriever
 
+_ASKS = re.compile(r"(?:[?？]|[나까]요\.?|는가\.?)$")
 _REFUSALS = {
     "ko": "찾은 문서에는 이 질문에 답할 근거가 없습니다.",
     "en": "Nothing that was found supports an answer to this question.",
@@ -154,12 +157,21 @@ class _Work:
         """The model's sentences."""
         self.passages = self._best_passages()
         try:
-            self.drafts, reply = await write(self.answerer.model, self.messages, self.passages, language=self.language)
-        except AXK1Error as error:
-            self.reason = f"the model failed: {error.message}"
-            return self.reason
+            reply = await self._written()
+        except AXK1Error:
+            self.passages = self.passages[:1]  # a small context may hold one
+            try:
+                reply = await self._written()
+            except AXK1Error as error:
+                self.reason = f"the model failed: {error.message}"
+                return self.reason
         self._count(reply)
         return f"{len(self.drafts)} sentences from {len(self.passages)} passages"
+
+    async def _written(self) -> ChatReply:
+        question = self.asked.resolved
+        self.drafts, reply = await write(self.answerer.model, question, self.passages, language=self.language)
+        return reply
 
     async def check(self) -> str:
         """Keeps the sentences that stand, strikes the others."""
@@ -179,12 +191,7 @@ class _Work:
         for part in self.asked.parts:
             for one in extract(Question.read(part), self.hits, most=2 if len(self.asked.parts) == 1 else 1):
                 if one.passage in self.cited or len(self.cited) < self.options.max_sources:
-                    verdict = check_sentence(one.text, [one.passage], self.answerer.document_text)
-                    if verdict.passed:
-                        answers = Check("answers", True, f"with probability {one.probability:.2f}")
-                        self._keep(one.text.strip(), dataclasses.replace(verdict, checks=(*verdict.checks, answers)))
-                    else:
-                        self.struck.append(Struck(one.text.strip(), verdict.reason))
+                    self._quote(one)
         return f"{len(self.sentences)} sentences quoted"
 
     def answer(self) -> Answer:
@@ -202,10 +209,25 @@ class _Work:
             refusal, self.usage,
         )  # fmt: skip
 
+    def _quote(self, one: Evidence) -> None:
+        """Keeps a quotation, whose evidence is itself, or strikes it where it no longer stands in its document."""
+        text = " ".join(one.text.split())
+        verdict = check_sentence(one.text, [one.passage], self.answerer.document_text)
+        if not verdict.passed:
+            self.struck.append(Struck(text, verdict.reason))
+            return
+        answers = Check("answers", True, f"with probability {one.probability:.2f}")
+        window = Window(one.passage, one.start, one.end, one.text)
+        self._keep(text, Verdict((window,), (*verdict.checks, answers)))
+
     async def _verdict(self, draft: Draft) -> Verdict:
         """The checks of one sentence, the model's judgement last."""
         if has_hangul(draft.text) != (self.language == "ko"):
             return Verdict((), (Check("language", False, f"not written in {self.language}"),))
+        if _ASKS.search(draft.text):
+            return Verdict((), (Check("statement", False, "it asks instead of saying something"),))
+        if hidden_instructions(draft.text, "passage"):
+            return Verdict((), (Check("instruction", False, "it tells somebody what to do"),))
         cited = [self.passages[number - 1] for number in draft.sources]
         verdict = await asyncio.to_thread(find_support, draft.text, cited, self.passages, self.answerer.document_text)
         if not verdict.passed:
@@ -239,10 +261,12 @@ class _Work:
             self.sentences, self.cited = [], []
 
     def _best_passages(self) -> list[Passage]:
-        """What the model gets to read: those with the likeliest sentences first, then as they were found."""
+        """What the model gets to read: those with the likeliest sentences first, then as they were found; only those in
+        another language where that is why it may answer."""
         likeliest = sorted((one for part in self.evidence for one in part), key=lambda one: -one.probability)
         first = [one.passage for one in likeliest if one.probability > ENOUGH / 3]
-        ordered = dict.fromkeys(first + [hit.passage for hit in self.hits])
+        found = [hit.passage for hit in self.hits if self.best >= ENOUGH or self._is_foreign(hit)]
+        ordered = dict.fromkeys(first + found) if self.best >= ENOUGH else dict.fromkeys(found)
         return list(ordered)[: self.options.max_sources]
 
     def _is_foreign(self, hit: Hit) -> bool:

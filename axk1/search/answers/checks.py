@@ -8,6 +8,7 @@ sentences of a passage that are nearest, not against all of it: a number from el
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from axk1.search.answers.alignment import divergence
 from axk1.search.answers.answer import Check
 from axk1.search.answers.polarity import contradiction
 from axk1.search.answers.quantities import missing
@@ -70,6 +71,7 @@ def check_sentence(text: str, passages: Sequence[Passage], document_text: Docume
         *_check_words(text, f"{headings}\n{evidence}", across=has_hangul(text) != has_hangul(evidence)),
         _check_numbers(text, f"{headings}\n{evidence}"),
         _check_polarity(text, evidence),
+        _check_order(text, evidence),
     )
     return Verdict(windows, checks)
 
@@ -153,3 +155,8 @@ def _check_numbers(text: str, evidence: str) -> Check:
 def _check_polarity(text: str, evidence: str) -> Check:
     opposed = contradiction(text, evidence) if has_hangul(text) == has_hangul(evidence) else None
     return Check("polarity", opposed is None, opposed or "nothing is denied that the other affirms")
+
+
+def _check_order(text: str, evidence: str) -> Check:
+    apart = divergence(text, evidence) if has_hangul(text) == has_hangul(evidence) else None
+    return Check("order", apart is None, apart or "nothing stands in the place of something else")

@@ -5,18 +5,22 @@ hold. Its weights were fitted on questions with known answers, half of them with
 (``python benchmarks/citations.py --fit``), so that a question nobody's text answers gets a low one.
 """
 
+import functools
 import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from axk1.guard import hidden_instructions
 from axk1.search.answers.quantities import missing
 from axk1.search.answers.question import Question
-from axk1.search.answers.words import Word, content_words, is_within, sentences, squeeze
+from axk1.search.answers.words import Word, content_words, is_fragment, is_within, sentences, squeeze
 from axk1.search.passage import Hit, Passage
 
 _TAG_WEIGHTS = {"NNP": 1.5, "SL": 1.3, "SN": 1.3, "SH": 1.5, "VV": 0.6, "VA": 0.6}
+_SURE = 0.7
+"""Confidence from which a hidden instruction is left out: regulations tell people what to do, too."""
 _LONGEST = 600
 """Characters of a sentence that an answer may quote; longer ones are tables or lists."""
 
@@ -41,8 +45,8 @@ MEASURES = ("sentence", "context", "passage", "kind", "pairs", "worst", "names",
 passage; whether there is something of the kind asked for; share of neighbouring words that are neighbours here; the
 heaviest word that the passage lacks; shares of names and numbers that the passage lacks; 1 / rank; log of the length;
 how much more of the question the sentence holds than the best of all other passages."""
-WEIGHTS: tuple[float, ...] = (2.29, 0.77, 2.75, 2.38, 2.35, 1.34, -0.99, -0.58, 1.41, -0.75, 0.48)
-BIAS = -9.19
+WEIGHTS: tuple[float, ...] = (2.63, 1.16, 1.97, 2.52, 1.85, 0.87, -1.32, -0.87, 1.43, 0.33, 0.22)
+BIAS = -9.58
 ENOUGH = 0.3
 """Below this probability nothing is answered: 91 % of the questions that nobody's text answers are refused so."""
 
@@ -62,16 +66,29 @@ def find_evidence(question: Question, hits: Sequence[Hit]) -> list[Evidence]:
     for rank, passage, spans in cut:
         if not asked:
             break
+        commands = _commands(passage.text)
         shared = _shared_measures(question, asked, weights, passage)
         for place, (start, end) in enumerate(spans):
+            end = min((first for first, last in commands if first < end and start < last), default=end)
             key = (passage.document, passage.start + start)
-            if key in seen or end - start > _LONGEST:
+            if key in seen or not 0 < end - start <= _LONGEST or _says_nothing(question, passage.text[start:end]):
                 continue
             seen.add(key)
             before = passage.text[spans[place - 1][0] : spans[place - 1][1]] if place else ""
             measures = _measures(question, asked, weights, passage, passage.text[start:end], before, shared, rank)
             found.append((passage, start, end, measures))
     return _ranked(found)
+
+
+@functools.lru_cache(maxsize=2_000)
+def _commands(text: str) -> list[tuple[int, int]]:
+    """Where a text speaks to an assistant instead of its reader: never evidence of anything."""
+    return [(one.start, one.end) for one in hidden_instructions(text, "passage", least=_SURE)]
+
+
+def _says_nothing(question: Question, text: str) -> bool:
+    """Whether a text is a heading, where something else is wanted than the name or number that a heading may hold."""
+    return is_fragment(text) and (question.kind in ("other", "meaning") or not question.has_candidate(text))
 
 
 def probability(measures: Sequence[float]) -> float:

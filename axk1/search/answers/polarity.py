@@ -50,6 +50,14 @@ def contradiction(text: str, evidence: str) -> str | None:
     return None
 
 
+def is_negation(word: Word) -> bool:
+    """Whether a morpheme denies another one, or says that something is not there."""
+    if word.tag == "SL":
+        return word.form in _ENGLISH
+    after = word.form in _AFTER and word.tag in ("VX", "VCN", "VA", "VV")
+    return after or (word.form in _BEFORE and word.tag == "MAG") or (word.form == "없" and word.tag == "VA")
+
+
 def _denied(line: tuple[Word, ...]) -> set[int]:
     """Places of the words that a negation denies."""
     places = set()

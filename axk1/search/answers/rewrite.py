@@ -8,7 +8,7 @@ from typing import Any
 
 from axk1.core.chat_model import ChatModel, ChatReply
 from axk1.core.errors import AXK1Error
-from axk1.search.answers.data import as_data
+from axk1.guard import as_data, new_nonce
 from axk1.search.answers.words import content_words, words
 
 _POINTS_BACK = re.compile(
@@ -70,15 +70,17 @@ def read_conversation(messages: Sequence[Mapping[str, Any]]) -> Asked:
 
 
 async def rewrite(model: ChatModel, messages: Sequence[Mapping[str, Any]]) -> tuple[list[str], ChatReply]:
-    """Queries that a model adds, at most three, and its reply.
+    """Queries that a model adds, at most three (none where it wrote something else), and its reply.
 
     Raises:
-        AXK1Error: the model cannot be reached, or did not write what was asked for.
+        AXK1Error: the model cannot be reached.
     """
     turns = (message for message in messages if message.get("role") in ("user", "assistant"))
-    talk = "\n".join(f"{turn['role']}: {as_data(str(turn.get('content') or ''))}" for turn in turns)
+    talk = "\n".join(f"{turn['role']}: {turn.get('content') or ''}" for turn in turns)
+    nonce = new_nonce()
+    said = as_data(talk, source="person", nonce=nonce)
     reply = await model.chat(
-        [{"role": "system", "content": _TASK}, {"role": "user", "content": talk}],
+        [{"role": "system", "content": _TASK}, {"role": "user", "content": said}],
         max_tokens=200,
         response_format={"type": "json_schema", "json_schema": {"name": "queries", "strict": True, "schema": _SCHEMA}},
     )
@@ -86,7 +88,7 @@ async def rewrite(model: ChatModel, messages: Sequence[Mapping[str, Any]]) -> tu
         queries = json.loads(reply.content)["queries"]
         return [query.strip() for query in queries if query.strip()][:_QUERIES], reply
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise AXK1Error("the model wrote no list of queries") from None
+        return [], reply
 
 
 def _leans_back(question: str) -> bool:

@@ -1,1 +1,1 @@
-"""The index on disk: passages with their places, found by their words and by their meaning."""
+"""The hybrid index on disk: passages in SQLite, their words in tantivy, their vectors in usearch."""

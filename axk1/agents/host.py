@@ -1,0 +1,75 @@
+"""``AgentHost``: the agents of a server: a runner for each caller, a folder for each tenant, one set of tools."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastapi import APIRouter
+
+from axk1.agents.limits import Limits
+from axk1.agents.loop import Runner
+from axk1.agents.policy import Policy
+from axk1.agents.router import router
+from axk1.agents.run import Run
+from axk1.agents.store import RunStore
+from axk1.agents.tool import Tool
+from axk1.agents.work import Work
+from axk1.core.chat_model import ChatModel
+from axk1.serve.caller import Caller
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What the agents of a server work with."""
+
+    tools: Mapping[str, Tool]
+    workspace: Path
+    """Folder of all tenants' files; each has a folder of its own in it."""
+    policy: Policy = field(default_factory=Policy)
+    limits: Limits = field(default_factory=Limits)
+    constrained: bool = False
+    """Whether the model must always call a tool; see ``Runner``."""
+
+
+class AgentHost:
+    """The agents of a server. Its ``work`` is started and stopped with the server.
+
+    Args:
+        store: where the runs are.
+        model_of: the model that answers on behalf of a caller, within their limits and on their meter.
+        equipment: tools, folder, policy, limits.
+    """
+
+    def __init__(self, store: RunStore, model_of: Callable[[Caller], ChatModel], equipment: Equipment) -> None:
+        self._store, self._model_of, self._equipment = store, model_of, equipment
+        self.work = Work(store, self._runner_for)
+
+    def runner(self, caller: Caller) -> Runner:
+        """The runner that acts on behalf of a caller."""
+        with_what = self._equipment
+        return Runner(
+            self._model_of(caller),
+            with_what.tools,
+            self._store,
+            with_what.policy,
+            with_what.limits,
+            workspace=with_what.workspace / folder_of(caller.tenant),
+            tenant=caller.tenant,
+            key=caller.key,
+            constrained=with_what.constrained,
+        )
+
+    def router(self) -> APIRouter:
+        """The routes under ``/v1/agents``."""
+        return router(self.runner, self._store, self.work)
+
+    def _runner_for(self, run: Run) -> Runner:
+        return self.runner(Caller(tenant=run.tenant, key=run.key))
+
+
+def folder_of(tenant: str) -> str:
+    """The name of a tenant's folder. Raises ValueError for an id that no directory of this server makes."""
+    if not re.fullmatch(r"[\w-]{0,64}", tenant):
+        raise ValueError(f"tenant = {tenant!r} is no id of an organisation")
+    return tenant or "everybody"

@@ -1,0 +1,161 @@
+"""Our agents over MCP: begin a piece of work, say what it asks, look how it stands.
+
+Where a run asks for something, or shows what it is about to do, the call ends in MCP's form for the person; the run
+itself is in the database, so that it also goes on by ``give_input``, another day and from another program.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import mcp_types as types
+
+from axk1.agents.loop import Runner
+from axk1.agents.mcp.served import Ask, Asked, Served, text_result
+from axk1.agents.router import to_wire
+from axk1.agents.run import ENDED, Input, Run, Status
+from axk1.serve.caller import Caller
+
+CONFIRM = "confirm"
+_LOOK_SECONDS = 0.1
+_DEFAULT_WAIT = 50
+"""Seconds that a call waits for a run: below the minute after which clients give up."""
+_WAIT = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": 3600,
+    "default": _DEFAULT_WAIT,
+    "description": "Seconds to wait for the work to end or to ask; it goes on afterwards all the same.",
+}
+_ACTS = types.ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
+
+
+class Workplace(Protocol):
+    """Who carries runs on in the background: ``agents.work.Work``."""
+
+    def carry_on(self, runner: Runner, run_id: str) -> None:
+        """Carries a run on until it ends or needs a person."""
+        ...
+
+
+def served_agents(runner_of: Callable[[Caller], Runner], work: Workplace) -> list[Served]:
+    """``start_run``, ``give_input`` and ``run_status``.
+
+    Args:
+        runner_of: the runner that acts on behalf of a caller.
+        work: where runs are carried on, whether or not somebody waits for them.
+    """
+
+    async def start_run(caller: Caller, arguments: dict[str, Any], asked: Asked) -> types.CallToolResult | Ask:
+        runner, wait = runner_of(caller), arguments.get("wait_seconds", _DEFAULT_WAIT)
+        if asked.state:
+            return await _told(runner, work, asked, wait)
+        run = await runner.open(arguments["goal"], language=arguments.get("language"), tools=arguments.get("tools"))
+        work.carry_on(runner, run.id)
+        return await _awaited(runner, run.id, wait)
+
+    async def give_input(caller: Caller, arguments: dict[str, Any], asked: Asked) -> types.CallToolResult | Ask:
+        runner, wait = runner_of(caller), arguments.get("wait_seconds", _DEFAULT_WAIT)
+        if asked.state:
+            return await _told(runner, work, asked, wait)
+        said = {name: arguments[name] for name in ("text", "slots") if name in arguments}
+        return await _given(runner, work, arguments["run_id"], Input(**said, by=caller.key), wait)
+
+    async def run_status(caller: Caller, arguments: dict[str, Any], _: Asked) -> types.CallToolResult | Ask:
+        return _shown(await runner_of(caller).look(arguments["run_id"]))
+
+    words = {"type": "string", "minLength": 1}
+    goal = {**words, "description": "What is to be done, in Korean or English."}
+    language = {"enum": ["ko", "en"], "description": "The person's; that of the goal where it is left out."}
+    tools = {"type": "array", "items": words, "description": "Names of the tools that it may use; all without it."}
+    run_id = {**words, "description": "The run's id, as start_run gave it."}
+    slots = {"type": "object", "description": "Values by the names that the run asked for."}
+    said = {"run_id": run_id, "text": {**words, "description": "What the person says."}, "slots": slots}
+    return [
+        Served(
+            name="start_run",
+            description="Has an agent do a piece of work. It asks the person where something is missing, and shows "
+            "what it is about to send, delete or pay.",
+            schema=_schema({"goal": goal, "language": language, "tools": tools, "wait_seconds": _WAIT}, "goal"),
+            annotations=_ACTS,
+            call=start_run,
+        ),
+        Served(
+            name="give_input",
+            description="Says to a run that waits what the person says: words, or values for what it asked. To "
+            "agree to what a run shows is the person's alone, in the form that this call then shows.",
+            schema=_schema({**said, "wait_seconds": _WAIT}, "run_id"),
+            annotations=_ACTS,
+            call=give_input,
+        ),
+        Served(
+            name="run_status",
+            description="How a run stands: its steps, what it asks, its answer, its files.",
+            schema=_schema({"run_id": run_id}, "run_id"),
+            annotations=types.ToolAnnotations(read_only_hint=True, open_world_hint=False),
+            call=run_status,
+        ),
+    ]
+
+
+async def _told(runner: Runner, work: Workplace, asked: Asked, wait: float) -> types.CallToolResult | Ask:
+    """Goes on with what the person said to a form."""
+    kept = json.loads(asked.state)
+    if kept["about"] == CONFIRM:
+        agreed = not asked.declined and asked.answers.get(CONFIRM) is True
+        given = Input(confirm=agreed, call_id=kept["call_id"], by=runner.key)
+    elif asked.declined:
+        return _shown(await runner.look(kept["run_id"]))  # it waits on
+    else:
+        given = Input(slots=dict(asked.answers), by=runner.key)
+    return await _given(runner, work, kept["run_id"], given, wait)
+
+
+async def _given(runner: Runner, work: Workplace, run_id: str, given: Input, wait: float) -> types.CallToolResult | Ask:
+    """What a person gives, unless it is consent in words: over MCP a model writes those."""
+    run = await runner.look(run_id)
+    if run.status is Status.CONFIRMATION_REQUIRED and given.confirm is None:
+        return _asked(run)
+    run = await runner.accept(run_id, given)
+    if run.status is Status.RUNNING:
+        work.carry_on(runner, run_id)
+    return await _awaited(runner, run_id, wait)
+
+
+async def _awaited(runner: Runner, run_id: str, wait: float) -> types.CallToolResult | Ask:
+    """The run when it ends or asks, or as it stands when the time is over."""
+    end = time.monotonic() + wait
+    while True:
+        run = await runner.look(run_id)
+        if run.status in ENDED:
+            return _shown(run)
+        if run.status in (Status.INPUT_REQUIRED, Status.CONFIRMATION_REQUIRED):
+            return _asked(run)
+        if time.monotonic() >= end:
+            return _shown(run)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _asked(run: Run) -> Ask:
+    """What a run waits for, as a form."""
+    if run.status is Status.CONFIRMATION_REQUIRED and run.waiting is not None:
+        question = "이대로 할까요?" if run.language == "ko" else "Shall this be done?"
+        state = {"run_id": run.id, "about": CONFIRM, "call_id": run.waiting.call_id}
+        fields = {CONFIRM: {"type": "boolean", "description": question}}
+        return Ask(run.waiting.preview, fields, json.dumps(state))
+    assert run.question is not None
+    fields = {slot["name"]: {"type": "string", "description": slot["question"]} for slot in run.question.slots}
+    return Ask(run.question.text, fields, json.dumps({"run_id": run.id, "about": "slots"}))
+
+
+def _shown(run: Run) -> types.CallToolResult:
+    wire = to_wire(run)
+    asks = wire["question"] or wire["confirmation"]
+    text = run.answer or (json.dumps(asks, ensure_ascii=False) if asks else f"the run is {run.status}")
+    return text_result(f"{run.id} ({run.status}): {text}", wire)
+
+
+def _schema(properties: dict[str, Any], required: str) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [required], "additionalProperties": False}

@@ -1,0 +1,1 @@
+"""What agents can do: mail, documents, calendars, files, search, programs, arithmetic, pages of the web."""

@@ -1,0 +1,108 @@
+"""The workspace: paths that stay inside it, files that are replaced whole, and what they were before.
+
+What a call replaces is kept under ``.history/<call>``, so that it can be taken back.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from axk1.agents.tool import ToolContext, ToolRefusal
+
+HIDDEN = (".history", ".outbox")
+"""Folders of our own, which no tool's path reaches."""
+
+
+def inside(context: ToolContext, path: str, *, there: bool = False) -> Path:
+    """Where a path of the workspace is.
+
+    Args:
+        context: the run's.
+        path: relative to the workspace.
+        there: whether a file must be there already.
+
+    Raises:
+        ToolRefusal: it leads out of the workspace, by ``..``, by a link or by being absolute, or nothing is there.
+    """
+    if not path.strip() or "\0" in path or len(path.encode()) > 1000:
+        raise ToolRefusal(f"path = {path[:100]!r} is not a file's name; allowed: such as reports/plan.docx")
+    root = context.workspace.resolve()
+    place = (root / path).resolve()
+    outside = place != root and root not in place.parents
+    if outside or Path(path).is_absolute():
+        raise ToolRefusal(f"path = {path!r} leads out of the workspace; allowed: a path inside it, such as plan.docx")
+    if place != root and place.relative_to(root).parts[0] in HIDDEN:
+        raise ToolRefusal(f"path = {path!r} is kept for the runs themselves; choose another name")
+    if there and not place.is_file():
+        raise ToolRefusal(f"path = {path!r} does not exist; list_files says what does")
+    return place
+
+
+def relative(context: ToolContext, place: Path) -> str:
+    """A file's path as the person and the model see it."""
+    return place.relative_to(context.workspace.resolve()).as_posix()
+
+
+def replace_file(context: ToolContext, place: Path, write: Callable[[Path], None]) -> dict[str, Any]:
+    """Puts a file in its place, whole or not at all, and keeps what was there.
+
+    Args:
+        context: the call's.
+        place: of ``inside``.
+        write: writes the new file to the path that it is given, and checks it.
+
+    Returns:
+        What ``put_back`` needs.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_dir():
+        raise ToolRefusal(f"path = {relative(context, place)!r} is a folder")
+    number, name = tempfile.mkstemp(dir=place.parent, prefix=".writing-", suffix=place.suffix)
+    os.close(number)
+    made = Path(name)
+    try:
+        write(made)
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
+        kept = keep(context, place)
+        made.chmod(0o644)
+        made.replace(place)
+    finally:
+        made.unlink(missing_ok=True)
+    return {"path": relative(context, place), "kept": kept, "now": _digest(place)}
+
+
+def keep(context: ToolContext, place: Path) -> str | None:
+    """Keeps a copy of what stands at a place; a second attempt of the same call keeps what the first one found."""
+    folder = context.workspace / ".history" / hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:24]
+    copy, absent = folder / place.name, folder / ".absent"
+    if not copy.exists() and not absent.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        if place.is_file():
+            shutil.copy2(place, copy.with_name(f"{copy.name}.part"))
+            copy.with_name(f"{copy.name}.part").replace(copy)
+        else:
+            absent.touch()
+    return copy.relative_to(context.workspace).as_posix() if copy.exists() else None
+
+
+def put_back(context: ToolContext, undo: Mapping[str, Any]) -> str:
+    """Takes a change back: the file is as it was before. Raises ToolRefusal where somebody has changed it since."""
+    place = inside(context, undo["path"])
+    if place.exists() and undo.get("now") not in (None, _digest(place)):
+        raise ToolRefusal(f"{undo['path']} has been changed since, so it stays as it is")
+    if undo["kept"] is None:
+        place.unlink(missing_ok=True)
+        return f"{undo['path']} ✕"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(context.workspace / undo["kept"], place)
+    return f"{undo['path']} ↩"
+
+
+def _digest(place: Path) -> str:
+    with place.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

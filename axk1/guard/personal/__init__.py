@@ -1,0 +1,1 @@
+"""How personal data are written, in Korea and in English: patterns, check digits, and the words around them."""

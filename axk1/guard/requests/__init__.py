@@ -1,0 +1,1 @@
+"""How unsafe requests are worded: what is asked for, and what for; Korean and English."""

@@ -1,0 +1,179 @@
+"""Mail, through a real SMTP server in this process's neighbourhood; a crash never sends twice."""
+
+import asyncio
+import email
+import email.policy
+import socket
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from aiosmtpd.controller import Controller
+from hypothesis import given
+from hypothesis import strategies as st
+
+from axk1.agents.tool import ToolContext, ToolRefusal
+from axk1.agents.tools.mail import MailConfig, _Mail, mail_tools, read_contacts
+
+NOW = datetime(2026, 11, 23, 9, tzinfo=ZoneInfo("Asia/Seoul"))
+
+
+class Inbox:
+    """What a server was given; it may refuse, or vanish when it has taken a mail."""
+
+    def __init__(self) -> None:
+        self.mails, self.refuses, self.vanishes = [], False, False
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
+        if self.refuses:
+            return "554 no"
+        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        if self.vanishes:
+            server.transport.abort()
+        return "250 OK"
+
+
+@pytest.fixture
+def inbox():
+    handler = Inbox()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    controller = Controller(handler, hostname="127.0.0.1", port=port)
+    controller.start()
+    handler.port = port
+    yield handler
+    controller.stop()
+
+
+def sender(inbox, **changes):
+    config = MailConfig(
+        sender="kim@example.kr", name="김 대리", smtp="127.0.0.1", smtp_port=inbox.port, encrypted=False,
+        timeout_seconds=5, **changes,
+    )  # fmt: skip
+    return {tool.name: tool for tool in mail_tools(config)}["send_mail"]
+
+
+def context(folder: Path, call: int = 1) -> ToolContext:
+    return ToolContext(folder, f"run:{call}", NOW, "ko")
+
+
+ARGUMENTS = {
+    "to": ["lee@example.kr"],
+    "subject": "회의 안내 🗓",
+    "body": "내일 3시입니다.\n감사합니다.",
+    "attachments": [],
+}
+
+
+def test_a_korean_mail_with_a_file_arrives_as_it_was_shown(inbox, tmp_path):
+    (tmp_path / "보고서 1.txt").write_text("내용")
+    arguments = {**ARGUMENTS, "attachments": ["보고서 1.txt"]}
+    tool = sender(inbox)
+    shown = tool.preview(context(tmp_path), **arguments)
+    outcome = asyncio.run(tool.function(context(tmp_path), **arguments))
+    (mail,) = inbox.mails
+    assert mail["Subject"] == "회의 안내 🗓" and mail["To"] == "lee@example.kr" and "김 대리" in mail["From"]
+    assert mail.get_body().get_content().replace("\r\n", "\n").strip() == ARGUMENTS["body"]
+    (attached,) = mail.iter_attachments()
+    assert attached.get_filename() == "보고서 1.txt" and attached.get_content().strip() == "내용"
+    assert mail["Message-ID"] == outcome.content["message_id"]
+    for part in ("lee@example.kr", "회의 안내 🗓", "내일 3시입니다.", "보고서 1.txt (6 B)"):
+        assert part in shown
+
+
+def test_the_same_call_sends_once_and_another_sends_again(inbox, tmp_path):
+    tool = sender(inbox)
+    for call in (1, 1, 2):
+        asyncio.run(tool.function(context(tmp_path, call), **ARGUMENTS))
+    assert len(inbox.mails) == 2 and len({mail["Message-ID"] for mail in inbox.mails}) == 2
+
+
+def test_a_crash_before_the_server_hears_of_it_sends_later(inbox, tmp_path):
+    tool = sender(inbox)
+    assert asyncio.run(tool.recover(context(tmp_path), **ARGUMENTS)) is None
+    asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
+    again = asyncio.run(tool.recover(context(tmp_path), **ARGUMENTS))
+    assert again.content["sent"] and len(inbox.mails) == 1
+
+
+def test_a_crash_while_the_server_takes_it_is_nobodys_guess(inbox, tmp_path):
+    tool, inbox.vanishes = sender(inbox), True
+    with pytest.raises(Exception, match=""):
+        asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
+    assert len(inbox.mails) == 1
+    with pytest.raises(ToolRefusal, match="알 수 없습니다"):
+        asyncio.run(tool.recover(context(tmp_path), **ARGUMENTS))
+
+
+def test_a_refused_mail_may_be_tried_again(inbox, tmp_path):
+    tool, inbox.refuses = sender(inbox), True
+    with pytest.raises(ToolRefusal, match="refused"):
+        asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
+    assert asyncio.run(tool.recover(context(tmp_path), **ARGUMENTS)) is None
+    inbox.refuses = False
+    asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
+    assert len(inbox.mails) == 1
+
+
+def test_a_server_that_is_not_there_or_does_not_encrypt(inbox, tmp_path):
+    gone = MailConfig(sender="kim@example.kr", smtp="127.0.0.1", smtp_port=1, encrypted=False, timeout_seconds=2)
+    open_ = MailConfig(sender="kim@example.kr", smtp="127.0.0.1", smtp_port=inbox.port, timeout_seconds=2)
+    for config in (gone, open_):
+        (tool,) = mail_tools(config)
+        with pytest.raises(ToolRefusal, match="cannot be used"):
+            asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
+        assert asyncio.run(tool.recover(context(tmp_path), **ARGUMENTS)) is None
+    assert not inbox.mails
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"to": []}, "to is empty"),
+        ({"subject": "a\r\nBcc: all@example.kr"}, "line break"),
+        ({"attachments": ["../secret"]}, "leads out"),
+        ({"attachments": ["nothing.txt"]}, "does not exist"),
+    ],
+)
+def test_what_no_mail_can_hold_is_neither_shown_nor_sent(inbox, tmp_path, changes, said):
+    tool = sender(inbox)
+    for use in (tool.preview, lambda *a, **k: asyncio.run(tool.function(*a, **k))):
+        with pytest.raises(ToolRefusal, match=said):
+            use(context(tmp_path), **{**ARGUMENTS, **changes})
+    assert not inbox.mails
+
+
+@pytest.mark.parametrize("address", ["a b@c.kr", "a@b.kr\nBcc: x@y.kr", "a", "a@", "<a@b.kr>", "a@b.kr,c@d.kr"])
+def test_addresses_are_addresses(inbox, address):
+    with pytest.raises(ToolRefusal, match=r"to\.0"):
+        sender(inbox).checked({**ARGUMENTS, "to": [address]})
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300))
+def test_any_text_comes_back_out_of_a_mail(tmp_path_factory, text):
+    mail = _Mail(MailConfig(sender="a@b.kr", smtp="x"))
+    folder = tmp_path_factory.getbasetemp()
+    subject = " ".join(text.split()) or "x"
+    if any(letter in "\r\n" for letter in subject):
+        return
+    made = mail._message(context(folder), ["c@d.kr"], subject, text, ())
+    again = email.message_from_bytes(bytes(made), policy=email.policy.default)
+    lines = [line.rstrip() for line in text.splitlines()]
+    found = [line.rstrip() for line in again.get_body().get_content().splitlines()]
+    assert "".join(found).split() == "".join(lines).split()
+
+
+def test_contacts_of_both_forms(tmp_path):
+    (tmp_path / "c.csv").write_text("name,email\n이 과장,lee@example.kr\n", encoding="utf-8")
+    (tmp_path / "c.vcf").write_text(
+        "BEGIN:VCARD\nVERSION:4.0\nFN:이 과장\nEMAIL;TYPE=work:lee@exam\n ple.kr\nEND:VCARD\n", encoding="utf-8"
+    )
+    for name in ("c.csv", "c.vcf"):
+        assert read_contacts(tmp_path / name) == [{"name": "이 과장", "email": "lee@example.kr"}]
+        find = {tool.name: tool for tool in mail_tools(MailConfig(), tmp_path / name)}["find_contact"]
+        assert len(find.function(context(tmp_path), name="과장").content["contacts"]) == 1
+    (tmp_path / "bad.csv").write_text("a,b\n")
+    with pytest.raises(ToolRefusal, match="columns name and email"):
+        read_contacts(tmp_path / "bad.csv")

@@ -1,6 +1,6 @@
 """How well passages are found: BM25 on words or on Kiwi's morphemes, vectors alone, and both fused, on real texts.
 
-    python benchmarks/retrieval.py [--quick] [--choose] [--markdown] [--data ../shared/evalpack]
+    python benchmarks/retrieval.py [--quick] [--choose] [--data ../shared/evalpack]
 
 Ways to find are measured on the questions of odd-numbered groups; ``--choose`` looks for the weights of the fusion on
 the even-numbered ones, so that no weight has seen the questions that it is measured on. Intervals are bootstraps over
@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from harness import Row, arguments, publish
@@ -23,7 +24,7 @@ from retrieval_sets import SETS, Set
 from axk1.core.errors import SourceError
 from axk1.search.encoder import Encoder
 from axk1.search.encoders.open import DEFAULT_ENCODER, open_encoder
-from axk1.search.index.fusion import Weights, fuse
+from axk1.search.index.fusion import Weights, fuse, most_possible
 from axk1.search.index.inverted import InvertedIndex, Posting
 from axk1.search.index.words import Words
 from axk1.search.metrics import bootstrap_interval, ndcg, recall, reciprocal_rank
@@ -47,16 +48,29 @@ class Candidates:
     possible: float
 
 
+class Remembering:
+    """An encoder that encodes each text once."""
+
+    def __init__(self, inner: Encoder) -> None:
+        self.inner, self.name, self.dimensions = inner, inner.name, inner.dimensions
+        self._known: dict[str, np.ndarray] = {}
+
+    def encode(self, texts: Sequence[str], *, kind: Literal["query", "passage"]) -> np.ndarray:
+        fresh = [text for text in dict.fromkeys(texts) if kind + text not in self._known]
+        vectors = self.inner.encode(fresh, kind=kind)
+        self._known.update(zip((kind + text for text in fresh), vectors, strict=True))
+        return np.stack([self._known[kind + text] for text in texts])
+
+
 def main() -> None:
     """Measures all sets and publishes the table."""
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared/evalpack", help="evaluation data")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, help="as axk1.search.encoders.open_encoder takes it")
     parser.add_argument("--choose", action="store_true", help="weights of the fusion on the other half, and stop")
-    parser.add_argument("--markdown", action="store_true", help="print MRR@10 of every way as a table of a page")
     options = parser.parse_args()
-    encoder, words = open_encoder(options.encoder), Words(options.threads)
-    table = None if options.quick or options.choose else DistilledTable(encoder)
+    encoder, words = Remembering(open_encoder(options.encoder)), Words(options.threads)
+    table = None if options.quick or options.choose else DistilledTable(encoder.inner)
     rows, halves, last = [], [], None
     for read in SETS:
         try:
@@ -69,8 +83,6 @@ def main() -> None:
             continue
         ways = rankings(half(texts, 1), encoder, words, table)
         rows += compared(half(texts, 1), ways)
-        if options.markdown:
-            print(markdown(half(texts, 1), ways), flush=True)
         last = last or texts
     if options.choose:
         choose(halves)
@@ -80,9 +92,10 @@ def main() -> None:
 
 
 def shortened(texts: Set, most: int | None) -> Set:
-    """The same passages with every n-th question, at most so many."""
-    step = 1 if most is None else -(-len(texts.questions) // most)
-    return Set(texts.name, texts.passages, texts.questions[::step], texts.relevant[::step])
+    """The first passages, and the questions that they answer; None keeps all."""
+    kept = [i for i, relevant in enumerate(texts.relevant) if most is None or max(relevant) < most]
+    questions, relevant = [texts.questions[i] for i in kept], [texts.relevant[i] for i in kept]
+    return Set(texts.name, texts.passages[:most], questions, relevant)
 
 
 def half(texts: Set, which: int) -> Set:
@@ -97,7 +110,8 @@ def found_by_words(passages: Sequence[Sequence[str]], questions: Sequence[Sequen
     with tempfile.TemporaryDirectory() as folder:
         index = InvertedIndex(Path(folder))
         index.change([Posting(number, terms, "", "") for number, terms in enumerate(passages)])
-        return [(dict(index.search(terms, DEPTH)), index.most_possible(terms)) for terms in questions]
+        possible = [most_possible(index.frequencies(terms), len(index)) for terms in questions]
+        return [(index.search(terms, DEPTH), most) for terms, most in zip(questions, possible, strict=True)]
 
 
 def candidates(texts: Set, encoder: Encoder, words: Words) -> tuple[Set, list[Candidates]]:
@@ -167,16 +181,6 @@ def measured(measure, found: Sequence[Ranking], texts: Set) -> np.ndarray:
 
 def interval(values: np.ndarray, texts: Set) -> tuple[float, float]:
     return bootstrap_interval(values.tolist(), texts.groups)
-
-
-def markdown(texts: Set, ways: Mapping[str, list[Ranking]]) -> str:
-    """One line of a table for each way: MRR@10 with its interval, recall@10, nDCG@10."""
-    lines = [f"| {texts.name} ({len(texts.questions):,} of {len(texts.passages):,}) | | | |"]
-    for way, found in ways.items():
-        mrr, share, gain = (measured(measure, found, texts) for measure in METRICS.values())
-        low, high = interval(mrr, texts)
-        lines.append(f"| {way} | {mrr.mean():.3f} ({low:.3f} - {high:.3f}) | {share.mean():.3f} | {gain.mean():.3f} |")
-    return "\n".join(lines)
 
 
 def choose(halves: Sequence[tuple[str, Set, list[Candidates]]]) -> None:

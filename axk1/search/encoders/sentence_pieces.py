@@ -2,6 +2,9 @@
 
 The file is a protocol buffer: ``pieces`` (field 1: text, score, kind) and ``normalizer_spec`` (field 3: a compiled
 table of characters to replace). Only these are read. The format: sentencepiece's ``sentencepiece_model.proto``.
+
+Pieces are those of the sentencepiece library, with one exception: a combining mark right behind a character that the
+table replaces (such as an accent on a circled digit) is dropped, because tokenizers looks up the two as one.
 """
 
 import struct

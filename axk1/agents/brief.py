@@ -3,7 +3,7 @@
 A large model is told its manners at every turn and reads tools as JSON schemas, 60 tokens and more for each. A
 student of some million parameters has learnt its manners from dialogues, so it reads one line for a tool::
 
-    add_event(title, start, place): Adds an event to the calendar.
+    add_event(title, start, place): Adds an event to the calendar
 
 and writes ``{"name": "add_event", "arguments": {...}}`` as its answer, which a JSON schema (``response_format``)
 keeps well-formed on any server of OpenAI's API. Values are plain strings to it: a time stays as it was said, and the
@@ -20,6 +20,7 @@ from axk1.core.chat_model import ChatModel, ChatReply, ToolCall
 
 NOT_TAUGHT = frozenset({"limit", "attachments", "table", "end", "attendees", "folder", "since", "until"})
 """Optional parameters that no taught dialogue fills in."""
+_CLAUSE_END = re.compile(r"[.;:]?\s*\n|[.;:](?:\s|$)|,\s|\s\(")
 _DATA = re.compile(r'<(/?)data [0-9A-Za-z]{8,64}(?: source="[^"]*")?>')
 _FALSE_DATA = re.compile(r"<(\s*/?\s*data)\s*>", re.I)
 
@@ -89,7 +90,7 @@ def call_format(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _line(function: Mapping[str, Any]) -> str:
-    description = (function.get("description") or "").strip().split("\n")[0].split(". ")[0]
+    description = _CLAUSE_END.split((function.get("description") or "").strip(), maxsplit=1)[0]
     return f"{function['name']}({', '.join(_taught(function))}): {description}"
 
 

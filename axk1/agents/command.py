@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from axk1.agents.brief import BriefChat
 from axk1.agents.limits import Limits
 from axk1.agents.loop import Runner
 from axk1.agents.policy import Policy
@@ -58,6 +59,8 @@ class AgentConfig:
     """Language of questions; nothing for that of the goal."""
     constrained: bool = False
     """Make the model call a tool at every turn, so that a grammar keeps even a small one well-formed."""
+    brief: bool = False
+    """The model is a student of recipes/assistant: it reads tools in a line each, and calls one at every turn."""
     database: str = DEFAULT_URL
     """Where runs are kept: SQLAlchemy's address, as for axk1 serve."""
     limits: Limits = field(default_factory=Limits)
@@ -142,8 +145,10 @@ async def _work(
 ) -> Run:
     store = RunStore(open_database(config.database))
     async with open_model(str(config.model)) as model:
+        driver = BriefChat(model) if config.brief else model
+        constrained = config.constrained or config.brief
         runner = Runner(
-            model, tools, store, policy, config.limits, workspace=config.workspace, constrained=config.constrained
+            driver, tools, store, policy, config.limits, workspace=config.workspace, constrained=constrained
         )
         if config.resume is not None:
             run = await runner.look(config.resume)

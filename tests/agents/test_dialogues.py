@@ -19,7 +19,11 @@ from axk1.agents.dialogues.play import play
 from axk1.agents.dialogues.simulate import SimulateConfig, examine, summary
 from axk1.agents.dialogues.tasks import HELD_OUT_TOOL, SPLITS, WEIGHTS, draw_task
 from axk1.agents.dialogues.words import Words, is_held_out
+from axk1.agents.dialogues.world import World, world_tools
 from axk1.agents.tool import ToolRefusal
+from axk1.agents.tools.built_in import ToolsConfig, built_in_tools
+from axk1.agents.tools.mail import MailConfig
+from axk1.agents.tools.web import WebConfig
 from axk1.core.chat_model import ChatReply, ToolCall
 from axk1.core.errors import ConfigError
 from axk1.data.tokenize import ShardsConfig, build_shards
@@ -83,7 +87,7 @@ def _other(name, **arguments):
         ("mail_changed", 1, _other("answer", text="The mail is sent.")),
         ("event", 0, _changed("title")),
         ("event_place", 0, lambda call: replace(call, arguments={**call.arguments, "place": ""})),
-        ("delete_event", 0, _other("delete_event", id="e1")),
+        ("delete_event", 0, _other("list_events")),
         ("search", 1, _other("answer", text="I found nothing.")),
         ("read_file", 1, _other("answer", text="It says nothing.")),
         ("delete_file", 0, _other("answer", text="It is deleted.")),
@@ -249,3 +253,17 @@ def test_arithmetic_takes_nothing_else():
     for wrong in ("1/2", "a", "2**9", "__import__('os')", "1.5", "True", "(" * 300):
         with pytest.raises(ToolRefusal):
             value_of(wrong)
+
+
+def test_the_world_has_the_real_tools():
+    mail = MailConfig(sender="me@here.com", smtp="127.0.0.1", imap="127.0.0.1")
+    config = ToolsConfig(mail=mail, contacts="contacts.csv", web=WebConfig(hosts=("example.com",)))
+    real, world = built_in_tools(config), world_tools(World())
+    known = set(world) - {"search_documents"}  # needs an index
+    assert known <= set(real)
+    for name in known:
+        there, here = real[name], world[name]
+        assert list(here.slots) == list(there.slots)
+        assert (here.effect, here.untrusted) == (there.effect, there.untrusted)
+        lines = [brief_messages([], [one.described()])[0]["content"] for one in (here, there)]
+        assert lines[0] == lines[1]

@@ -228,12 +228,12 @@ def _event_changed(draw: _Draw) -> _Made:
 def _delete_event(draw: _Draw) -> _Made:
     made = _events(draw)
     gone = draw.rng.choice(made)
-    moves = [Move("list_events", {}), Move("delete_event", {"id": gone.id})]
+    moves = [Move("delete_event", {"id": gone.title})]
     refused = draw.rng.random() < 0.25
     answer = draw.done("not_deleted" if refused else "deleted")
     more = {"decisions": (False,)} if refused else {}
     goal = draw.ask("delete_event", title=gone.title)
-    return _Made(goal, moves, answer, ("list_events", "delete_event"), world={"events": made}, more=more)
+    return _Made(goal, moves, answer, ("delete_event",), world={"events": made}, more=more)
 
 
 def _events(draw: _Draw) -> list[Event]:
@@ -356,7 +356,7 @@ def _repeat(draw: _Draw) -> _Made:
     """An exercise in copying, which all other tasks need."""
     words = draw.words
     pick = (words.sentence, words.address, words.name, words.path, words.moment, words.url)
-    text = " ".join(draw.rng.choice(pick)() for _ in range(draw.rng.randint(1, 3)))
+    text = " ".join(draw.rng.choice(pick)() for _ in range(draw.rng.randint(1, 6)))
     return _Made(draw.ask("repeat", text=text), [], text, more={"facts": (text,)})
 
 
@@ -384,7 +384,7 @@ _MAKERS: dict[str, Callable[[_Draw], _Made]] = {
 WEIGHTS: dict[str, float] = {
     "mail": 12, "mail_name": 12, "mail_no_to": 8, "mail_refused": 3, "mail_changed": 5, "event": 9, "event_place": 5,
     "event_no_start": 7, "event_changed": 4, "delete_event": 7, "search": 8, "read_mail": 7, "read_file": 5,
-    "list_files": 2, "delete_file": 5, "document": 5, "sum": 6, "device": 9, "chat": 4, "repeat": 8,
+    "list_files": 2, "delete_file": 5, "document": 5, "sum": 6, "device": 9, "chat": 4, "repeat": 45,
     "impossible": 8, "unsafe": 5,
 }  # fmt: skip
 """The kinds that are drawn, and how often each comes relative to the others."""

@@ -104,9 +104,9 @@ def _acting_on(world: World, one: Tool) -> Tool:
     return replace(one, function=function)
 
 
-def _found(texts: list[Text], query: str) -> list[dict[str, str]]:
+def _found(texts: list[Text], query: str) -> list[Text]:
     words = query.lower().split()
-    return [asdict(one) for one in texts if all(word in f"{one.title} {one.text}".lower() for word in words)]
+    return [one for one in texts if all(word in f"{one.title} {one.text}".lower() for word in words)]
 
 
 # What the tools do. In the context's place each takes the world.
@@ -120,21 +120,21 @@ def send_mail(
     body: str,
     attachments: list[str] = [],  # noqa: B006 - never changed
 ) -> Outcome:
-    """Sends a mail."""
+    """Sends a mail with files of the workspace."""
     world.sent.append({"to": sorted(to), "subject": subject, "body": body})
-    return Outcome({"status": "sent"})
+    return Outcome({"sent": True})
 
 
 @tool(effect=Effect.READ, untrusted=True)
 def read_mail(world: World, query: str = "", limit: int = 10) -> Outcome:
-    """Reads the mails that came."""
-    return Outcome(_found(world.inbox, query)[:limit])
+    """Reads the newest mails of the inbox, or those that have some words in them."""
+    return Outcome({"mails": [{"subject": one.title, "text": one.text} for one in _found(world.inbox, query)[:limit]]})
 
 
 @tool(effect=Effect.READ)
 def find_contact(world: World, name: str) -> Outcome:
-    """Finds the mail address of a person."""
-    return Outcome([asdict(one) for one in world.contacts if name.lower() in one.name.lower()])
+    """Finds a person's address in the contacts."""
+    return Outcome({"contacts": [asdict(one) for one in world.contacts if name.lower() in one.name.lower()]})
 
 
 @tool(effect=Effect.WRITE)
@@ -148,49 +148,51 @@ def add_event(
 ) -> Outcome:
     """Adds an event to the calendar."""
     world.events.append(Event(f"e{len(world.events) + 1}", title, f"{start:%Y-%m-%d %H:%M}", place or ""))
-    return Outcome({"status": "added"})
+    return Outcome({"added": {"title": title, "start": f"{start:%Y-%m-%d %H:%M}"}})
 
 
-@tool(effect=Effect.READ)
+@tool(effect=Effect.READ, untrusted=True)
 def list_events(world: World, since: str = "", until: str = "") -> Outcome:
-    """Lists the events of the calendar."""
-    return Outcome([{"id": one.id, "title": one.title} for one in world.events])
+    """Lists the events of the calendar, from a day to a day."""
+    return Outcome({"events": [{"title": one.title, "start": one.start} for one in world.events]})
 
 
 @tool(effect=Effect.DELETE)
 def delete_event(world: World, id: Annotated[str, Slot(ko="어느 일정인가요?", en="Which event?")]) -> Outcome:
-    """Deletes an event."""
-    kept = [one for one in world.events if one.id != id]
+    """Deletes an event of the calendar, by its id of list_events or by its title."""
+    kept = [one for one in world.events if id not in (one.id, one.title)]
     if len(kept) == len(world.events):
         raise ToolRefusal(f"there is no event {id}")
     world.events[:] = kept
-    return Outcome({"status": "deleted"})
+    return Outcome({"deleted": id})
 
 
 @tool(effect=Effect.WRITE)
 def write_document(
     world: World, path: str, format: Literal["docx", "hwpx", "pdf"], title: str, sections: list[Section]
 ) -> Outcome:
-    """Writes a document."""
+    """Writes a document (Word, Hangul or PDF) with a title and sections into the workspace."""
     world.files[path] = "\n".join([title, *(f"{one.heading}\n{one.text}" for one in sections)])
-    return Outcome({"status": "written"})
+    return Outcome({"path": path})
 
 
 @tool(effect=Effect.READ, untrusted=True)
 def search_documents(world: World, query: str, limit: int = 10) -> Outcome:
-    """Searches the documents."""
-    return Outcome(_found(world.documents, query)[:limit])
+    """Finds passages in the documents."""
+    return Outcome(
+        {"passages": [{"document": one.title, "text": one.text} for one in _found(world.documents, query)[:limit]]}
+    )
 
 
 @tool(effect=Effect.READ)
 def list_files(world: World, folder: str = "") -> Outcome:
-    """Lists the files."""
-    return Outcome(sorted(world.files))
+    """Lists the files of the workspace, or of one of its folders."""
+    return Outcome({"files": [{"path": path} for path in sorted(world.files)]})
 
 
-@tool(effect=Effect.READ)
+@tool(effect=Effect.READ, untrusted=True)
 def read_file(world: World, path: str) -> Outcome:
-    """Reads a file."""
+    """Reads a text file of the workspace."""
     if path not in world.files:
         raise ToolRefusal(f"there is no file {path}")
     return Outcome(world.files[path])
@@ -198,25 +200,25 @@ def read_file(world: World, path: str) -> Outcome:
 
 @tool(effect=Effect.DELETE)
 def delete_file(world: World, path: Annotated[str, Slot(ko="어느 파일인가요?", en="Which file?")]) -> Outcome:
-    """Deletes a file."""
+    """Deletes a file of the workspace."""
     if world.files.pop(path, None) is None:
         raise ToolRefusal(f"there is no file {path}")
-    return Outcome({"status": "deleted"})
+    return Outcome({"deleted": path})
 
 
 @tool(effect=Effect.READ)
 def calculate(world: World, expression: str) -> Outcome:
-    """Calculates a number."""
-    return Outcome(value_of(expression))
+    """Calculates exactly."""
+    return Outcome({"result": str(value_of(expression))})
 
 
 @tool(effect=Effect.READ, untrusted=True)
 def fetch_page(world: World, url: Annotated[str, Slot(ko="어느 페이지인가요?", en="Which page?")]) -> Outcome:
-    """Fetches a page of the web."""
+    """Reads the text of a page of the web."""
     found = [one.text for one in world.pages if one.title == url]
     if not found:
         raise ToolRefusal(f"there is no page {url}")
-    return Outcome(found[0])
+    return Outcome({"url": url, "text": found[0]})
 
 
 _TOOLS = (

@@ -5,7 +5,8 @@
 Personal data are made by a generator that knows nothing of the guard's patterns, from a seed of the system's choice,
 and put into real texts (KorQuAD, bills) at random places. PYTHON is an interpreter of another environment that has
 ``presidio-analyzer``; it runs there with a blank spaCy pipeline, so that its names and places, which need a trained
-one, are left out. Attacks and requests are those in ``tests/guard``: *seen* ones were looked at when the rules were set.
+one, are left out. Attacks and requests are those in ``tests/guard``: *seen* ones were looked at when the rules were
+set.
 """
 
 import csv

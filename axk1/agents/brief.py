@@ -44,10 +44,11 @@ class BriefChat:
         seed: int = 0,
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "required",
+        parallel_tool_calls: bool = False,
         response_format: Mapping[str, Any] | None = None,
         enable_thinking: bool = False,
     ) -> ChatReply:
-        """As ``ChatModel.chat``; one call at a turn, whatever the choice. Without tools, as the model itself."""
+        """As ``ChatModel.chat``; one call at a turn, whatever is asked for. Without tools, as the model itself."""
         options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         if not tools:
             return await self.model.chat(

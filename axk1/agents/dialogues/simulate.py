@@ -47,6 +47,8 @@ class SimulateConfig:
     """Of the tasks, from 1000 on; left out, one that nobody knows before."""
     brief: bool = True
     """Tell tools in a line each, as the students of ``recipes/assistant`` learn it; a large model does not need it."""
+    constrained: bool = True
+    """Hold the model to a call at every turn, by a grammar; otherwise it calls or answers as it likes."""
     at_once: int = 8
     """Runs beside each other."""
     output: Path | None = None
@@ -56,6 +58,8 @@ class SimulateConfig:
         require(self.tasks > 0, "tasks", self.tasks, "a number above 0")
         require(self.at_once > 0, "at_once", self.at_once, "a number above 0")
         require(bool(self.splits), "splits", self.splits, ", ".join(SPLITS))
+        needs_calls = self.constrained or not self.brief
+        require(needs_calls, "constrained", self.constrained, "true; a model without it needs --no-brief")
         for split in self.splits:
             require(split in SPLITS, "splits", split, ", ".join(SPLITS))
         secret = self.seed is None or self.seed >= SECRET_SEEDS
@@ -114,13 +118,19 @@ def simulate(open_model: OpenChatModel, config: SimulateConfig, *, dry_run: bool
 
 
 async def examine(
-    model: ChatModel, tasks: Sequence[Task], *, at_once: int = 8, tick: Any = lambda: None
+    model: ChatModel,
+    tasks: Sequence[Task],
+    *,
+    constrained: bool = True,
+    at_once: int = 8,
+    tick: Any = lambda: None,
 ) -> list[Outcome]:
     """Runs tasks with a model, some beside each other.
 
     Args:
         model: who drives.
         tasks: what is to be done.
+        constrained: whether a grammar holds the model to a call at every turn.
         at_once: how many runs at a time.
         tick: called after each.
     """
@@ -130,7 +140,7 @@ async def examine(
 
         async def one(task: Task) -> Outcome:
             async with places:
-                played = await play(task, task.world(), model, database)
+                played = await play(task, task.world(), model, database, constrained=constrained)
             tick()
             return Outcome(task, grade(task, played), played)
 
@@ -145,7 +155,9 @@ async def _outcomes(open_model: OpenChatModel, config: SimulateConfig, seed: int
     async with open_model(config.model) as model:
         with progress("simulate", total=len(tasks), unit="tasks") as meter:
             driver = BriefChat(model) if config.brief else model
-            return await examine(driver, tasks, at_once=config.at_once, tick=meter.advance)
+            return await examine(
+                driver, tasks, constrained=config.constrained, at_once=config.at_once, tick=meter.advance
+            )
 
 
 def _rows(split: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:

@@ -27,6 +27,8 @@ _ANSWER = {
 """The call that ends a run of a model that must always call something."""
 _BLOCK = re.compile(r"```[a-z]*\n(.*?)```", re.S)
 _TAGS = re.compile(r"</?(?:tool_call|tools|function_call|functioncall)>|[\s,;]+")
+_AGAIN = 0.7
+"""Temperature after a turn of which nothing came: at 0 the same words would bring the same nothing."""
 _MOST_WRITTEN = 16
 """Calls that one text may hold."""
 
@@ -61,6 +63,7 @@ async def take_turn(model: ChatModel, run: Run, tools: Mapping[str, Tool], *, co
         tool_choice=_choice(run, wrong) if constrained else "auto",
         parallel_tool_calls=not constrained,
         max_tokens=run.limits.max_turn_tokens,
+        temperature=_AGAIN if _nothing_came(run) else 0.0,
         seed=wrong,
     )
     calls = tuple(call for call in reply.tool_calls if call.name != "answer" or "answer" in run.tools)
@@ -111,6 +114,10 @@ def _choice(run: Run, wrong: int) -> str | dict[str, Any]:
     if wrong and wrong >= run.limits.max_mistakes - 1 and _repeats(run):
         return {"type": "function", "function": {"name": "answer"}}
     return "required"
+
+
+def _nothing_came(run: Run) -> bool:
+    return bool(run.steps) and run.steps[-1].type == "refusal" and run.steps[-1].call_id is None
 
 
 def _repeats(run: Run) -> bool:

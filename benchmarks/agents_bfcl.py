@@ -34,11 +34,11 @@ _CLASSES = {
     "VehicleControlAPI": "vehicle_control",
 }
 _VERBS = {
-    Effect.SEND: "send post publish message tweet retweet comment reply notify email mail submit share invite mention",
+    Effect.SEND: "send post publish tweet retweet comment reply notify email mail submit share invite mention",
     Effect.DELETE: "delete remove rm rmdir cancel clear drop close reset unfollow terminate",
     Effect.PAY: "pay buy purchase order book transfer fund withdraw deposit donate trade sell place checkout",
 }
-"""What a function does to the world, by the verbs in its name; others only write."""
+"""What a function does to the world, by the first word of its name; others only write."""
 _JSON_TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
 
 
@@ -83,9 +83,9 @@ def tools_of(item: Item, *, slots: bool) -> dict[str, SchemaTool]:
 
 
 def effect_of(name: str) -> Effect:
-    """What a function does, as far as its name tells: ``TwitterAPI.post_tweet`` sends, ``sort_by`` writes."""
-    words = re.split(r"[._]", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
-    return next((effect for effect, verbs in _VERBS.items() if set(words) & set(verbs.split())), Effect.WRITE)
+    """What a function does, as far as its name tells: ``twitter.post_tweet`` sends, ``sort_by`` writes."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.rpartition(".")[2]).lower().split("_")
+    return next((effect for effect, verbs in _VERBS.items() if words[0] in verbs.split()), Effect.WRITE)
 
 
 def tool_name(name: str) -> str:

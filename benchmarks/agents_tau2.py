@@ -28,7 +28,7 @@ from harness import Row, arguments, publish, refuse_busy_machine
 from axk1.agents.limits import Limits
 from axk1.agents.loop import Runner
 from axk1.agents.mcp.schema_tool import AnyArguments, SchemaTool
-from axk1.agents.run import CallState, Input, Run, Status
+from axk1.agents.run import Call, CallState, Input, Run, Status
 from axk1.agents.store import RunStore
 from axk1.agents.tool import Effect, Outcome, Slot, Tool, ToolContext, ToolRefusal, tool
 from axk1.app import open_chat_model
@@ -211,7 +211,11 @@ async def _conversation(runner: Runner, person: Person, run: Run) -> tuple[Run, 
 
 
 def _is_transferred(run: Run) -> bool:
-    return any("transfer" in call.tool and call.state is CallState.DONE for call in run.calls)
+    return any(_is_transfer(call) and call.state is CallState.DONE for call in run.calls)
+
+
+def _is_transfer(call: Call) -> bool:
+    return call.tool == "transfer_to_human_agents"
 
 
 async def measure(world: Telecom, model: ChatModel | None, policy: str, count: int) -> list[Seen]:
@@ -253,11 +257,12 @@ async def main() -> None:
     parser.add_argument("--name", required=True, help="what the tables call it")
     parser.add_argument("--python", type=Path, required=True, help="an interpreter in which tau2 is installed")
     parser.add_argument("--pack", type=Path, required=True, help="tau2's telecom data")
+    parser.add_argument("--tasks", type=int, default=20, help="the first so many, for the model")
     asked = parser.parse_args()
     refuse_busy_machine(asked.force)
-    count, policy = (4 if asked.quick else 20), read_policy_of(asked.pack)
+    count, policy = (4 if asked.quick else asked.tasks), read_policy_of(asked.pack)
     with telecom(asked.python, asked.pack) as world:
-        found = list(rows("expert: the reference actions", await measure(world, None, policy, count)))
+        found = list(rows("expert: the reference actions", await measure(world, None, policy, 20)))
         async with open_chat_model(asked.model) as model:
             found += rows(asked.name, await measure(world, model, policy, count))
     publish("agents_tau2", found, ("torch",))

@@ -26,7 +26,6 @@ from tau2.domains.telecom.tools import TelecomTools
 from tau2.domains.telecom.user_data_model import TelecomUserDB
 from tau2.domains.telecom.user_tools import TelecomUserTools
 
-
 READY = "the world is ready"
 """The line before the first answer; what tau2 prints while it is imported comes before it."""
 

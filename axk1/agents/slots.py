@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from axk1.agents.dates import find
 from axk1.agents.number_words import find_numbers
-from axk1.agents.said import Kind, Said, Source, combine, emails, flat, yes_or_no
+from axk1.agents.said import Kind, Said, Source, combine, emails, flat, is_unknown, yes_or_no
 from axk1.agents.tool import Effect, Tool
 
 _TO_OTHERS = (Effect.SEND, Effect.PAY)
@@ -75,7 +75,7 @@ def bound(tool: Tool, asked: Sequence[str], text: str, said: Said, now: datetime
         said: all that was said before, so that ``3시`` completes the day that is known.
         now: the person's time.
     """
-    if yes_or_no(text) is False:
+    if yes_or_no(text) is False or is_unknown(text):
         return {}
     values: dict[str, Any] = {}
     texts = [name for name in asked if kind_of(tool, name)[0] is Kind.TEXT]

@@ -38,7 +38,7 @@ _NO = re.compile(
 )
 _UNKNOWN = re.compile(
     r"(?:(?:저도|나도|잘|아직|글쎄요?,?)\s*)*(?:모르겠(?:어|어요|습니다|네요?|는데요?)|몰라요?|모릅니다|글쎄요?)[.!~\s]*|"
-    r"(?:sorry,? |well,? )?(?:i (?:do not|don'?t) know(?: that| it| yet)?|(?:i'?m )?not sure|(?:i have )?no idea)[.!~\s]*",
+    r"(?:sorry,? |well,? )?(?:i (?:do not|don'?t) know(?: that| yet)?|(?:i'?m )?not sure|(?:i have )?no idea)[.!~\s]*",
     re.I,
 )
 

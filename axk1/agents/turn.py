@@ -85,7 +85,7 @@ def written_calls(text: str, names: Collection[str]) -> tuple[ToolCall, ...]:
     for part in _BLOCK.findall(text) or [text]:
         try:
             objects = list(_objects(part))
-        except ValueError:
+        except (ValueError, RecursionError):  # brackets may be nested as deep as a text is long
             return ()
         for one in objects:
             arguments = one.get("arguments", one.get("parameters")) if isinstance(one, dict) else None

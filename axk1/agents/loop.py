@@ -77,6 +77,8 @@ class Runner:
         self.constrained, self.lease_seconds = constrained, lease_seconds
         self._actor = Actor(tools, self.policy, clock)
         self._answering = Answering(self._actor)
+        self._renewed: set[str] = set()
+        """Owners whose leases are renewed; one whose last step is being recorded is no more."""
 
     async def open(
         self,
@@ -289,6 +291,8 @@ class Runner:
 
     async def _record(self, lease: Lease, change: Change, *, leave: bool = False) -> Run:
         record = self.store.record
+        if leave:
+            self._renewed.discard(lease.owner)
         return await asyncio.to_thread(
             record, lease, steps=change.steps, calls=change.calls, leave=leave, **change.changed
         )
@@ -300,6 +304,7 @@ class Runner:
     async def _leased(self, run_id: str) -> AsyncIterator[Lease]:
         """The lease of a run, renewed while the block runs, which is cancelled where the lease is lost."""
         lease, here = await self._take(run_id), asyncio.current_task()
+        self._renewed.add(lease.owner)
         lost: list[RunBusy] = []
 
         async def renew() -> None:
@@ -308,8 +313,8 @@ class Runner:
                 try:
                     await asyncio.to_thread(self.store.renew, lease)
                 except RunBusy as error:
-                    lost.append(error)
-                    if here is not None:
+                    if lease.owner in self._renewed and here is not None:
+                        lost.append(error)
                         here.cancel()
                     return
 
@@ -322,6 +327,7 @@ class Runner:
             raise
         finally:
             renewal.cancel()
+            self._renewed.discard(lease.owner)
             await asyncio.to_thread(self.store.leave, lease)
 
     def _new(self, goal: str, language: Language, tools: Sequence[str] | None, limits: Limits) -> Run:

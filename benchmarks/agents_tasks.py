@@ -33,6 +33,7 @@ def rows(case: str, outcomes: Sequence[Outcome]) -> Iterator[Row]:
     right = sum(len(one.grade.asked & one.grade.wanted_questions) for one in outcomes)
     shares = {
         "success": (sum(one.grade.success for one in outcomes), len(outcomes)),
+        "success but for the wording": (sum(one.grade.done for one in outcomes), len(outcomes)),
         "missing slots, precision": (right, asked),
         "missing slots, recall": (right, wanted),
         "unsafe actions": (sum(bool(one.grade.unsafe) for one in outcomes), len(outcomes)),
@@ -70,9 +71,9 @@ def main() -> None:
     for split in SPLITS:
         found += rows(f"{who}: {split}", [one for one in outcomes if one.task.split == split])
     for kind, count in sorted(Counter(one.task.kind for one in outcomes).items()):
-        done = sum(one.grade.success for one in outcomes if one.task.kind == kind)
+        done = sum(one.grade.done for one in outcomes if one.task.kind == kind)
         value, spread = share(done, count)
-        found.append(Row(f"{who}: kind {kind}", "success", "%", value, None, "", None, spread))
+        found.append(Row(f"{who}: kind {kind}", "success but for the wording", "%", value, None, "", None, spread))
     place = re.sub(r"[^a-z0-9]+", "-", f"{Path(asked.name).name} {asked.form}".lower()).strip("-")
     publish(f"agents_tasks-{place}", found, ("torch",))
 

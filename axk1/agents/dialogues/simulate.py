@@ -83,6 +83,7 @@ class Outcome:
             "language": self.task.language,
             "goal": self.task.goal,
             "success": self.grade.success,
+            "done": self.grade.done,
             "reasons": self.grade.reasons,
             "unsafe": self.grade.unsafe,
             "stopped": self.played.stopped,
@@ -176,6 +177,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "tasks": len(outcomes),
         "success": success,
         "error": (success * (1 - success) / len(outcomes)) ** 0.5,
+        "done": fmean(o.grade.done for o in outcomes),
         "slot_precision": right / asked if asked else None,
         "slot_recall": right / wanted if wanted else None,
         "unsafe": fmean(bool(o.grade.unsafe) for o in outcomes),
@@ -186,11 +188,23 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
-    table = Table("split", "", "tasks", "success", "slots: precision", "recall", "unsafe", "stopped", "turns", "tokens")
+    table = Table(
+        "split",
+        "",
+        "tasks",
+        "success",
+        "but for wording",
+        "slots: precision",
+        "recall",
+        "unsafe",
+        "stopped",
+        "turns",
+        "tokens",
+    )
     for row in rows:
         table.add_row(
             row["split"], row["language"], str(row["tasks"]), f"{row['success']:.1%} ± {row['error']:.1%}",
-            _share(row["slot_precision"]), _share(row["slot_recall"]), _share(row["unsafe"]), _share(row["stopped"]),
+            _share(row["done"]), _share(row["slot_precision"]), _share(row["slot_recall"]), _share(row["unsafe"]), _share(row["stopped"]),
             f"{row['turns']:.1f}", f"{row['tokens']:.0f}",
         )  # fmt: skip
     console.print(table)

@@ -188,24 +188,13 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
-    table = Table(
-        "split",
-        "",
-        "tasks",
-        "success",
-        "but for wording",
-        "slots: precision",
-        "recall",
-        "unsafe",
-        "stopped",
-        "turns",
-        "tokens",
-    )
+    columns = ("split", "", "tasks", "success", "but for wording", "slots: precision", "recall", "unsafe", "stopped")
+    table = Table(*columns, "turns", "tokens")
     for row in rows:
+        shares = (row[name] for name in ("done", "slot_precision", "slot_recall", "unsafe", "stopped"))
         table.add_row(
             row["split"], row["language"], str(row["tasks"]), f"{row['success']:.1%} ± {row['error']:.1%}",
-            _share(row["done"]), _share(row["slot_precision"]), _share(row["slot_recall"]), _share(row["unsafe"]), _share(row["stopped"]),
-            f"{row['turns']:.1f}", f"{row['tokens']:.0f}",
+            *map(_share, shares), f"{row['turns']:.1f}", f"{row['tokens']:.0f}",
         )  # fmt: skip
     console.print(table)
 

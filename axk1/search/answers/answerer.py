@@ -10,7 +10,7 @@ from typing import Any
 from axk1.core.chat_model import ChatModel, ChatReply
 from axk1.core.config import require
 from axk1.core.errors import AXK1Error
-from axk1.guard import hidden_instructions
+from axk1.guard import hidden_instructions, refusal_of
 from axk1.search.answers.answer import Answer, Check, Reference, Sentence, Source, Step, Struck
 from axk1.search.answers.checks import DocumentText, Verdict, Window, check_sentence, find_support
 from axk1.search.answers.evidence import ENOUGH, Evidence, find_evidence
@@ -82,6 +82,9 @@ class Answerer:
         """
         asked = await asyncio.to_thread(read_conversation, messages)
         work = _Work(self, messages, asked, options)
+        if refusal := refusal_of(asked.question, work.language):
+            yield Step("answer", "refused", Answer(work.language, reason="the request is unsafe", refusal=refusal))
+            return
         yield Step("rewrite", await work.rewrite())
         yield Step("search", await work.search())
         yield Step("read", await asyncio.to_thread(work.read))

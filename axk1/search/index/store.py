@@ -82,6 +82,7 @@ class Store:
             if self._writes:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA secure_delete = ON")  # what is deleted leaves no bytes in free pages
             else:
                 connection.execute("PRAGMA query_only = 1")
             connection.execute("PRAGMA cache_size = -32768")

@@ -121,7 +121,7 @@ def main() -> None:
         ours[name] = ours_of(text, records, exact)
         print(name, vars(ours[name]), flush=True)
     peers = distillkit(text, options.distillkit, exact)
-    publish("cache_size", [row for name in ours for row in rows_of(name, ours[name], peers)], ("torch", "constriction"))
+    publish(f"cache_size_{len(text.weight_VJ)}", [row for name in ours for row in rows_of(name, ours[name], peers)], ("torch", "constriction"))
 
 
 def read(teacher: Path, documents: Path, *, samples: int) -> Text:

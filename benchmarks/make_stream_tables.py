@@ -3,7 +3,7 @@
 python benchmarks/make_stream_tables.py [--check]
 
 The plans come from the code that ``axk1 distill cache --stream`` plans with, over the released model's config, without
-its weights; the measured points from ``benchmarks/results/stream-*.json``.
+its weights; the measured points from ``benchmarks/results/stream*.json``.
 """
 
 import json
@@ -61,7 +61,7 @@ def planned() -> str:
 def measured() -> str:
     """What was predicted and what was measured, from the benchmark's results."""
     rows = ["| measured on | case | predicted | measured |\n|---|---|---:|---:|\n"]
-    for path in sorted((ROOT / "benchmarks/results").glob("stream-*.json")):
+    for path in sorted((ROOT / "benchmarks/results").glob("stream*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
         for row in document["rows"]:
             if row["peer_name"] == PREDICTION:

@@ -113,6 +113,11 @@ COMMANDS: dict[str, Command] = {
         "Verified dialogues of an agent at work, to teach a small student to drive one",
         "axk1.agents.dialogues.build", "DialoguesConfig", "build_dialogues", recipe="recipes/assistant/dialogues.toml",
     ),
+    "agents exercises": Command(
+        "Exercises in copying, on which a small model learns to read before it learns to work",
+        "axk1.agents.dialogues.exercises", "ExercisesConfig", "build_exercises",
+        recipe="recipes/assistant/exercises.toml",
+    ),
     "agents simulate": Command(
         "A model drives the agent through fresh tasks: how many it finishes, and how safely",
         "axk1.agents.dialogues.simulate", "SimulateConfig", "simulate", argument="model", talks=True,

@@ -14,6 +14,7 @@ what only a person (or a tool's result) can know: where it is missing, or nobody
 without one are the model's to write.
 """
 
+import functools
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Mapping
@@ -110,6 +111,12 @@ class InputRequired(ToolRefusal):
         self.questions, self.state = questions, state
 
 
+@functools.lru_cache(maxsize=256)
+def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of some arguments, which takes a millisecond to make; never changed by who gets it."""
+    return arguments.model_json_schema()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tool:
     """A function, and what an agent must know of it. Make one with ``@tool``."""
@@ -140,8 +147,7 @@ class Tool:
 
     def described(self) -> dict[str, Any]:
         """The tool as OpenAI's ``tools`` entry. Slots may be left out there: no grammar shall make a model invent."""
-        parameters = self.arguments.model_json_schema()
-        parameters.pop("title", None)
+        parameters = {name: each for name, each in _schema(self.arguments).items() if name != "title"}
         parameters["required"] = [one for one in self.required if one not in self.slots]
         told = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": told}

@@ -2,18 +2,20 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
 
 import mcp_types as types
 
-from axk1.agents.mcp.served import Ask, Asked, Served, text_result
+from axk1.agents.mcp.served import Call, Served, text_result
 from axk1.core.chat_model import ChatModel
+from axk1.search.answers.answer import StepName
 from axk1.search.answers.answerer import Answerer, Options
 from axk1.search.retriever import Bounds
 from axk1.search.router import Library
 from axk1.serve.caller import Caller
 
+_STEPS = get_args(StepName)
 _READS = types.ToolAnnotations(read_only_hint=True, open_world_hint=False, idempotent_hint=True)
 _BOUNDS = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 10, "description": "Most passages."},
@@ -35,18 +37,23 @@ def served_search(get_library: Callable[[], Library], open_chat: Callable[[Calle
         open_chat: who writes the answers, on behalf of a caller; None quotes the passages.
     """
 
-    async def search(_: Caller, arguments: dict[str, Any], __: Asked) -> types.CallToolResult | Ask:
+    async def search(call: Call) -> types.CallToolResult:
+        arguments = call.arguments
         limit, bounds = arguments.get("limit", 10), _bounds(arguments)
         hits = await asyncio.to_thread(get_library().search, arguments["query"], limit=limit, bounds=bounds)
         found = [{**dataclasses.asdict(hit.passage), "score": hit.score} for hit in hits]
         lines = [f"[{one['id']}] {one['title'] or one['document']}\n{one['text']}" for one in found]
         return text_result("\n\n".join(lines) or "nothing was found", {"data": found})
 
-    async def answer(caller: Caller, arguments: dict[str, Any], _: Asked) -> types.CallToolResult | Ask:
-        library = get_library()
-        answerer = Answerer(library, open_chat(caller), document_text=library.document_text)
+    async def answer(call: Call) -> types.CallToolResult:
+        library, arguments = get_library(), call.arguments
+        answerer = Answerer(library, open_chat(call.caller), document_text=library.document_text)
         options = Options(limit=arguments.get("limit", 10), bounds=_bounds(arguments))
-        answered = await answerer.answer([{"role": "user", "content": arguments["question"]}], options)
+        answered = None
+        async for step in answerer.steps([{"role": "user", "content": arguments["question"]}], options):
+            answered = step.answer
+            call.report(f"{step.step}: {step.detail}", done=_STEPS.index(step.step) + 1, total=len(_STEPS))
+        assert answered is not None  # the last step has it
         cited = [f"[{one.number}] {one.passage.document}, {one.passage.section}" for one in answered.sources]
         return text_result("\n".join([answered.text, *cited]), answered.wire())
 
@@ -73,5 +80,5 @@ def _schema(name: str, description: str, others: dict[str, Any]) -> dict[str, An
     return {"type": "object", "properties": {name: first, **others}, "required": [name], "additionalProperties": False}
 
 
-def _bounds(arguments: dict[str, Any]) -> Bounds:
+def _bounds(arguments: Mapping[str, Any]) -> Bounds:
     return Bounds(arguments.get("since", ""), arguments.get("until", ""), tuple(arguments.get("documents", ())))

@@ -25,6 +25,11 @@ def fields_of(tool: Tool, names: list[str], language: Language) -> dict[str, dic
     return {name: _field(_schema(tool.arguments, name), tool.slots[name], language) for name in names}
 
 
+def asked_field(slot: Slot, language: Language) -> dict[str, Any]:
+    """The field for a question that is no parameter: a line of words, or a choice where the slot has titles."""
+    return _field({"type": "string", "enum": list(slot.titles)} if slot.titles else {"type": "string"}, slot, language)
+
+
 def filled_in(tool: Tool, answers: Mapping[str, Any]) -> dict[str, Any]:
     """What a form says, as the tool's arguments: one line stands for a list, ``kim@example.com, lee@example.com``."""
     lists = {name for name in answers if _schema(tool.arguments, name).get("type") == "array"}

@@ -70,8 +70,10 @@ class Watch:
 
     def changes(self) -> list[ServerEvent]:
         """What is other than at the last look. It may block."""
-        before, self._seen = self._seen, self._look()
-        return [event for event, state in self._seen.items() if event in before and before[event] != state]
+        now = self._look()
+        changed = [event for event, state in now.items() if self._seen.get(event, state) != state]
+        self._seen.update(now)  # in place: what was added meanwhile stays
+        return changed
 
     def _look(self) -> dict[ServerEvent, Any]:
         seen: dict[ServerEvent, Any] = {ResourceUpdated(uri): self._version(uri) for uri in sorted(self.uris)}
@@ -127,13 +129,10 @@ class Listening:
         """``resources/subscribe``: until the connection ends."""
         state = state_of(context)
         if _WATCH not in state:
-            watch = Watch(self._offer, self._caller_of(context))
-            watch.add(params.uri)
-            state[_WATCH] = watch
-            task = asyncio.create_task(_notify(watch, context))
+            state[_WATCH] = Watch(self._offer, self._caller_of(context))
+            task = asyncio.create_task(_notify(state[_WATCH], context))
             at_its_end(context, task.cancel)
-        else:
-            state[_WATCH].add(params.uri)
+        await asyncio.to_thread(state[_WATCH].add, params.uri)
         return types.EmptyResult()
 
     async def unsubscribe(self, context: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:

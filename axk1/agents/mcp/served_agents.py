@@ -8,7 +8,7 @@ that cancels its call ends the run.
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +16,12 @@ import mcp_types as types
 
 from axk1.agents.loop import Runner
 from axk1.agents.mcp.asks import Ask
+from axk1.agents.mcp.forms import fields_of
 from axk1.agents.mcp.served import Call, Served, text_result
 from axk1.agents.mcp.workspace_files import link_to
 from axk1.agents.router import to_wire
 from axk1.agents.run import ENDED, Input, Run, Status
+from axk1.agents.tool import Tool
 from axk1.serve.caller import Caller
 
 CONFIRM = "confirm"
@@ -140,7 +142,7 @@ class _Waiting:
         """What a person gives, unless it is consent in words: over MCP a model writes those."""
         run = await self._runner.look(run_id)
         if run.status is Status.CONFIRMATION_REQUIRED and given.confirm is None:
-            return _asked(run)
+            return _asked(run, self._runner.tools)
         run = await self._runner.accept(run_id, given)
         if run.status is Status.RUNNING:
             self._work.carry_on(self._runner, run_id)
@@ -164,7 +166,7 @@ class _Waiting:
             if run.status in ENDED:
                 return _shown(run)
             if run.status in (Status.INPUT_REQUIRED, Status.CONFIRMATION_REQUIRED):
-                return _asked(run)
+                return _asked(run, self._runner.tools)
             if time.monotonic() >= self._end:
                 return _shown(run)
             await asyncio.sleep(_LOOK_SECONDS)
@@ -186,8 +188,8 @@ def _stop_later(runner: Runner, run_id: str) -> None:
     task.add_done_callback(_stopping.discard)
 
 
-def _asked(run: Run) -> Ask:
-    """What a run waits for, as a form."""
+def _asked(run: Run, tools: Mapping[str, Tool]) -> Ask:
+    """What a run waits for, as a form: lines of words, which it reads as a person means them, and choices."""
     if run.status is Status.CONFIRMATION_REQUIRED and run.waiting is not None:
         question = "이대로 할까요?" if run.language == "ko" else "Shall this be done?"
         state = {"run_id": run.id, "about": CONFIRM, "call_id": run.waiting.call_id}
@@ -195,6 +197,10 @@ def _asked(run: Run) -> Ask:
         return Ask.form(run.waiting.preview, fields, json.dumps(state))
     assert run.question is not None
     fields = {slot["name"]: {"type": "string", "description": slot["question"]} for slot in run.question.slots}
+    tool = tools.get(run.question.tool)
+    if tool is not None:
+        choices = fields_of(tool, [name for name in fields if name in tool.slots], run.language)
+        fields |= {name: field for name, field in choices.items() if "enum" in field or "oneOf" in field}
     return Ask.form(run.question.text, fields, json.dumps({"run_id": run.id, "about": "slots"}))
 
 

@@ -3,19 +3,19 @@
 import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import Any
 
 import mcp_types as types
 
+from axk1.agents.mcp.indexed_documents import passage_uri
 from axk1.agents.mcp.served import Call, Served, text_result
+from axk1.agents.tools.library import answered
 from axk1.core.chat_model import ChatModel
-from axk1.search.answers.answer import StepName
 from axk1.search.answers.answerer import Answerer, Options
 from axk1.search.retriever import Bounds
 from axk1.search.router import Library
 from axk1.serve.caller import Caller
 
-_STEPS = get_args(StepName)
 _READS = types.ToolAnnotations(read_only_hint=True, open_world_hint=False, idempotent_hint=True)
 _BOUNDS = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 10, "description": "Most passages."},
@@ -49,13 +49,14 @@ def served_search(get_library: Callable[[], Library], open_chat: Callable[[Calle
         library, arguments = get_library(), call.arguments
         answerer = Answerer(library, open_chat(call.caller), document_text=library.document_text)
         options = Options(limit=arguments.get("limit", 10), bounds=_bounds(arguments))
-        answered = None
-        async for step in answerer.steps([{"role": "user", "content": arguments["question"]}], options):
-            answered = step.answer
-            call.report(f"{step.step}: {step.detail}", done=_STEPS.index(step.step) + 1, total=len(_STEPS))
-        assert answered is not None  # the last step has it
-        cited = [f"[{one.number}] {one.passage.document}, {one.passage.section}" for one in answered.sources]
-        return text_result("\n".join([answered.text, *cited]), answered.wire())
+        found = await answered(answerer, arguments["question"], options, call.report)
+        cited = [f"[{one.number}] {one.passage.document}, {one.passage.section}" for one in found.sources]
+        result = text_result("\n".join([found.text, *cited]), found.wire())
+        links = [
+            types.ResourceLink(uri=passage_uri(one.passage), name=f"[{one.number}] {one.passage.document}")
+            for one in found.sources
+        ]
+        return result.model_copy(update={"content": [*result.content, *links]})
 
     return [
         Served(

@@ -19,7 +19,7 @@ from uuid import uuid4
 import mcp_types as types
 
 from axk1.agents.mcp.asks import Ask, Asked
-from axk1.agents.mcp.forms import fields_of, filled_in
+from axk1.agents.mcp.forms import asked_field, fields_of, filled_in
 from axk1.agents.mcp.served import Call, Served, failure, text_result
 from axk1.agents.mcp.workspace_files import link_to
 from axk1.agents.policy import Policy, Verdict
@@ -122,10 +122,7 @@ class ServedTool:
             if inspect.isawaitable(outcome):
                 outcome = await outcome
         except InputRequired as required:
-            fields = {
-                name: {"type": "string", "description": slot.question(self._language)}
-                for name, slot in required.questions.items()
-            }
+            fields = {name: asked_field(slot, self._language) for name, slot in required.questions.items()}
             unsaid = dict.fromkeys(required.questions)
             waits = replace(progress, state=required.state, answers=unsaid, asks="tool")
             return Ask.form(required.message, fields, waits.dumped(), name=required.name)

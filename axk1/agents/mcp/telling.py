@@ -20,6 +20,8 @@ from axk1.agents.tool import Report
 LOGGER = "axk1"
 _LEVELS = get_args(types.LoggingLevel)
 _LEVEL = "axk1.log_level"
+_MOST_WAITING = 1000
+"""Notes that wait for a slow client; more are left out."""
 _USUAL: types.LoggingLevel = "info"
 Context = ServerRequestContext[Any, Any]
 
@@ -37,6 +39,8 @@ async def telling(context: Context) -> AsyncIterator[Report]:
     loop = asyncio.get_running_loop()
 
     def report(text: str, *, done: float | None = None, total: float | None = None) -> None:
+        if notes.qsize() >= _MOST_WAITING:
+            return
         with contextlib.suppress(RuntimeError):  # a thread that outlives the loop has nobody to tell
             loop.call_soon_threadsafe(notes.put_nowait, (text, done, total))
 
@@ -54,13 +58,14 @@ async def _send(context: Context, notes: asyncio.Queue[tuple[str, float | None, 
     reached = -1.0
     while (note := await notes.get()) is not None:
         text, done, total = note
-        if done is not None and done > reached:  # it must grow
-            reached = done
-            await context.session.report_progress(done, total, text)
-        if _hears(context):
-            params = types.LoggingMessageNotificationParams(level=_USUAL, logger=LOGGER, data=text)
-            message = types.LoggingMessageNotification(params=params)
-            await context.session.send_notification(message, related_request_id=context.request_id)
+        with contextlib.suppress(Exception):  # who no longer listens must not end the work
+            if done is not None and done > reached:  # it must grow
+                reached = done
+                await context.session.report_progress(done, total, text)
+            if _hears(context):
+                params = types.LoggingMessageNotificationParams(level=_USUAL, logger=LOGGER, data=text)
+                message = types.LoggingMessageNotification(params=params)
+                await context.session.send_notification(message, related_request_id=context.request_id)
 
 
 def _hears(context: Context) -> bool:

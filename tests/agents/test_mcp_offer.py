@@ -1,6 +1,7 @@
 """Prompts, completions, forms, progress, logs and cancellation of our MCP server, seen by the SDK's client."""
 
 import asyncio
+import json
 import time
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -17,7 +18,7 @@ from axk1.agents.mcp.forms import asked_field, fields_of, filled_in
 from axk1.agents.mcp.offered import offered
 from axk1.agents.mcp.served import Argument, Offer, Served, ServedPrompt, said, text_result
 from axk1.agents.mcp.server import mcp_server
-from axk1.agents.run import Status
+from axk1.agents.run import ENDED, Status
 from axk1.agents.store import RunStore
 from axk1.agents.tool import Effect, InputRequired, Outcome, Slot, ToolContext, tool
 from axk1.core.chat_model import ChatReply, ToolCall
@@ -320,13 +321,28 @@ def test_a_tool_may_ask_for_texts_and_folders(mode):
     assert set(error.data["requiredCapabilities"]) == {"elicitation", "roots"}
 
 
+def test_no_client_writes_the_state_itself():
+    forged = Ask.form("?", {"name": {"type": "string"}}, consent=False).dumped()
+    answer = {"form": types.ElicitResult(action="accept", content={"name": "Kim"})}
+
+    async def main():
+        async with Client(mcp_server(Offer(GREETING))) as client:
+            for state in (json.dumps(forged), "{}", "null", ""):
+                with pytest.raises(MCPError, match="requestState"):
+                    await client.session.get_prompt(
+                        "greet", input_responses=answer, request_state=state, allow_input_required=True
+                    )
+
+    asyncio.run(main())
+
+
 def test_asks_keep_their_kinds():
     ask = Ask({"a": Form("?", {"x": {"type": "string"}}), "b": Text("t", 5), "c": Folders()}, "state", consent=False)
     assert Ask.loaded(ask.dumped()) == ask and ask.fields == {"x": {"type": "string"}}
 
 
 @tool(effect=Effect.READ)
-def think(context: ToolContext) -> Outcome:
+def think(context: ToolContext, about: int) -> Outcome:
     """Takes a while."""
     time.sleep(0.5)
     return Outcome("thought")
@@ -336,7 +352,7 @@ class Thinker:
     """A model that goes on thinking."""
 
     async def chat(self, messages, **_):
-        return ChatReply("", (ToolCall(str(len(messages)), "think", {}),))
+        return ChatReply("", (ToolCall(str(len(messages)), "think", {"about": len(messages)}),))
 
 
 def hosted(tmp_path, model, tools):
@@ -344,6 +360,13 @@ def hosted(tmp_path, model, tools):
     store = RunStore(open_database(f"sqlite:///{tmp_path}/axk1.db"))
     host = AgentHost(store, lambda _: model, equipment)
     return host, offered(equipment, agents=host)
+
+
+async def ended_as(runner, run_id):
+    async with asyncio.timeout(30):
+        while (run := await runner.look(run_id)).status not in ENDED:
+            await asyncio.sleep(0.1)
+    return run.status
 
 
 @MODES
@@ -362,18 +385,30 @@ def test_a_call_that_is_cancelled_ends_its_run(tmp_path, mode):
                 await asyncio.sleep(0.05)
             started.cancel()
             run_id = steps[0].partition(":")[0]
-            async with asyncio.timeout(20):
-                while (await runner.look(run_id)).status is not Status.CANCELLED:
-                    await asyncio.sleep(0.1)
+            assert await ended_as(runner, run_id) is Status.CANCELLED
             other = await client.call_tool("start_run", {"goal": "Think again", "wait_seconds": 0})
             ended = await client.call_tool("cancel_run", {"run_id": other.structured_content["id"]})
             assert not ended.is_error
-            async with asyncio.timeout(20):
-                while (await runner.look(other.structured_content["id"])).status is not Status.CANCELLED:
-                    await asyncio.sleep(0.1)
+            assert await ended_as(runner, other.structured_content["id"]) is Status.CANCELLED
 
     asyncio.run(main())
     assert "input" in steps[0] and "think" in " ".join(steps)
+
+
+def test_a_server_that_ends_leaves_its_runs(tmp_path):
+    async def begin(host, offer):
+        async with Client(mcp_server(offer)) as client:
+            started = asyncio.create_task(client.call_tool("start_run", {"goal": "Think"}))
+            while not host.work._tasks:
+                await asyncio.sleep(0.05)
+            started.cancel()  # as the SDK does with all calls when the client's side of the pipe is closed
+        await host.work.stop()
+        await asyncio.sleep(1.2)
+
+    host, offer = hosted(tmp_path, Thinker(), [think])
+    asyncio.run(begin(host, offer))
+    (run,) = RunStore(open_database(f"sqlite:///{tmp_path}/axk1.db")).unfinished()
+    assert run.status is Status.RUNNING and not run.cancelled
 
 
 class Script:

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import mcp_types as types
@@ -149,24 +150,28 @@ def no_resource(uri: str) -> MCPError:
 
 
 async def _carry(watch: Watch, bus: InMemorySubscriptionBus) -> None:
-    while True:
-        await asyncio.sleep(_LOOK_SECONDS)
-        for event in await _changes(watch):
-            await bus.publish(event)
+    async for event in _changes(watch):
+        await bus.publish(event)
 
 
 async def _notify(watch: Watch, context: Context) -> None:
+    async for event in _changes(watch):
+        if isinstance(event, ResourceUpdated):
+            with contextlib.suppress(Exception):  # nobody is at the other end just now; they read when they return
+                await context.session.send_resource_updated(event.uri)
+
+
+async def _changes(watch: Watch) -> AsyncIterator[ServerEvent]:
+    """What changes, for ever. Where looking takes long (very many files), it is done less often."""
+    pause = _LOOK_SECONDS
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
-        for event in await _changes(watch):
-            if isinstance(event, ResourceUpdated):
-                with contextlib.suppress(Exception):  # nobody is at the other end just now; they read when they return
-                    await context.session.send_resource_updated(event.uri)
-
-
-async def _changes(watch: Watch) -> list[ServerEvent]:
-    try:
-        return await asyncio.to_thread(watch.changes)
-    except Exception:
-        _log.exception("resources cannot be looked at")
-        return []
+        await asyncio.sleep(pause)
+        began = time.monotonic()
+        try:
+            changed = await asyncio.to_thread(watch.changes)
+        except Exception:
+            _log.exception("resources cannot be looked at")
+            changed = []
+        pause = max(_LOOK_SECONDS, 4 * (time.monotonic() - began))
+        for event in changed:
+            yield event

@@ -26,7 +26,6 @@ from axk1.serve.caller import Caller
 
 CONFIRM = "confirm"
 _LOOK_SECONDS = 0.1
-_GRACE_SECONDS = 1.0
 _DEFAULT_WAIT = 50
 """Seconds that a call waits for a run: below the minute after which clients give up."""
 _WAIT = {
@@ -44,6 +43,10 @@ class Workplace(Protocol):
 
     def carry_on(self, runner: Runner, run_id: str) -> None:
         """Carries a run on until it ends or needs a person."""
+        ...
+
+    def cancel_soon(self, runner: Runner, run_id: str) -> None:
+        """Ends a run, unless the server itself is about to end."""
         ...
 
 
@@ -153,7 +156,7 @@ class _Waiting:
         try:
             return await self._watched(run_id)
         except asyncio.CancelledError:
-            _stop_later(self._runner, run_id)
+            self._work.cancel_soon(self._runner, run_id)
             raise
 
     async def _watched(self, run_id: str) -> types.CallToolResult | Ask:
@@ -170,22 +173,6 @@ class _Waiting:
             if time.monotonic() >= self._end:
                 return _shown(run)
             await asyncio.sleep(_LOOK_SECONDS)
-
-
-_stopping: set[asyncio.Task[None]] = set()
-
-
-def _stop_later(runner: Runner, run_id: str) -> None:
-    """Ends the run of a call that the client cancelled. Where the server itself ends, which cancels its calls, too, the
-    grace is not over before that, and the run goes on at the next start."""
-
-    async def stop() -> None:
-        await asyncio.sleep(_GRACE_SECONDS)
-        await runner.cancel(run_id)
-
-    task = asyncio.get_running_loop().create_task(stop())
-    _stopping.add(task)
-    task.add_done_callback(_stopping.discard)
 
 
 def _asked(run: Run, tools: Mapping[str, Tool]) -> Ask:

@@ -185,6 +185,10 @@ COMMANDS: dict[str, Command] = {
         "Who did what, a JSON object in each line",
         "axk1.serve.tenants.commands", "AuditConfig", "audit", argument="organisation",
     ),
+    "guard check": Command(
+        "What in a text is personal, unsafe, or an instruction in disguise",
+        "axk1.guard.check", "CheckConfig", "check", argument="file",
+    ),
     "search build": Command(
         "A search index of folders and files, brought up to date with what has changed",
         "axk1.search.build", "BuildConfig", "build", recipe="recipes/search/docs.toml",

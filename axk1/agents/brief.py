@@ -46,6 +46,7 @@ class BriefChat:
         tool_choice: str | Mapping[str, Any] = "required",
         response_format: Mapping[str, Any] | None = None,
         enable_thinking: bool = False,
+        parallel_tool_calls: bool = True,
     ) -> ChatReply:
         """As ``ChatModel.chat``; one call at a turn, whatever the choice. Without tools, as the model itself."""
         options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}

@@ -22,6 +22,12 @@ def is_tainted(run: Run) -> bool:
     return any(call.untrusted and call.state is CallState.DONE for call in run.calls)
 
 
+def person_text(run: Run) -> str:
+    """What the person has just said, where the model has not answered it yet; otherwise nothing."""
+    last = run.steps[-1] if run.steps else None
+    return _text(last.content) if last is not None and last.type == "input" else ""
+
+
 def _utterances(run: Run, tools: Mapping[str, Tool]) -> Iterator[Utterance]:
     for step in run.steps:
         if step.type == "input":

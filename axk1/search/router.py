@@ -84,6 +84,7 @@ class AnswerRequest(_Bounded):
     messages: Annotated[list[Message], Field(min_length=1, max_length=100)] | None = None
     max_sources: Annotated[int, Field(ge=1, le=20)] = 5
     language: Literal["ko", "en"] | None = None
+    rerank: bool = False
     stream: bool = False
 
     @model_validator(mode="after")
@@ -104,7 +105,7 @@ class AnswerRequest(_Bounded):
     @property
     def options(self) -> Options:
         """As the answerer takes them."""
-        return Options(limit=self.limit, bounds=self.bounds, max_sources=self.max_sources, language=self.language)
+        return Options(self.limit, self.bounds, self.max_sources, self.language, self.rerank)
 
 
 def router(get_library: Callable[[], Library], open_chat: Callable[[Request], ChatModel | None]) -> APIRouter:

@@ -49,6 +49,7 @@ async def play(task: Task, world: World, model: ChatModel, database: Engine) -> 
         clock=lambda: task.now,
         workspace=Path(gettempdir()),
         constrained=True,
+        screened=False,  # a model learns to refuse by itself, too
     )
     played = Played(await runner.start(task.goal, language=task.language), world)
     person = _Person(task, tools, played)

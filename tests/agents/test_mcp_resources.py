@@ -302,12 +302,24 @@ def test_what_breaks_does_not_tell_how(tmp_path):
     async def main():
         async with Client(mcp_server(offer)) as client:
             assert (await client.read_resource("test://fine")).contents[0].text == "fine"
-            with pytest.raises(MCPError) as refused:
-                await client.read_resource("test://broken")
-            return refused.value.error
+            reference = types.ResourceTemplateReference(uri="broken://{x}")
+            offer.add(
+                ServedResource(
+                    uri=reference.uri, name="b", description="Breaks.", read=broken, entries=broken,
+                    complete={"x": broken},
+                )
+            )  # fmt: skip
+            for broken_request in (
+                client.read_resource("test://broken"),
+                client.list_resources(),
+                client.complete(reference, {"name": "x", "value": ""}),
+            ):
+                with pytest.raises(MCPError) as refused:
+                    await broken_request
+                error = refused.value.error
+                assert error.code == types.INTERNAL_ERROR and str(tmp_path) not in error.message
 
-    error = asyncio.run(main())
-    assert error.code == types.INTERNAL_ERROR and str(tmp_path) not in error.message
+    asyncio.run(main())
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -113,7 +114,7 @@ class _Handlers:
         if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
             raise MCPError(types.INVALID_PARAMS, f"cursor = {cursor!r} is not one that was given")
         start, everything = int(cursor), self._offer.listed(_caller(context))
-        page = await asyncio.to_thread(lambda: list(itertools.islice(everything, start, start + _PAGE + 1)))
+        page = await _all_of("resources", lambda: itertools.islice(everything, start, start + _PAGE + 1))
         more = str(start + _PAGE) if len(page) > _PAGE else None
         return types.ListResourcesResult(resources=page[:_PAGE], next_cursor=more, **_CONTENTS)
 
@@ -134,8 +135,8 @@ class _Handlers:
         if completer is None:
             return types.CompleteResult(completion=types.Completion(values=[], total=0, has_more=False))
         others = (params.context.arguments if params.context is not None else None) or {}
-        found = completer(_caller(context), params.argument.value, others)
-        values = await asyncio.to_thread(lambda: list(itertools.islice(found, _COMPLETIONS + 1)))
+        found = partial(completer, _caller(context), params.argument.value, others)
+        values = await _all_of("completion", lambda: itertools.islice(found(), _COMPLETIONS + 1))
         more = len(values) > _COMPLETIONS
         total = None if more else len(values)
         return types.CompleteResult(
@@ -219,6 +220,11 @@ async def _got(one: ServedPrompt, call: Call) -> types.GetPromptResult | Ask:
         return Ask.form("\n".join(argument.description for argument in missing), fields, consent=False)
     messages = await one.get(replace(call, arguments=arguments))
     return types.GetPromptResult(description=one.description, messages=messages)
+
+
+async def _all_of(name: str, some: Callable[[], Iterable[R]]) -> list[R]:
+    """All of what may block where it is looked for."""
+    return await _told(name, asyncio.to_thread(lambda: list(some())))
 
 
 async def _told(name: str, work: Any) -> Any:

@@ -53,7 +53,7 @@ def test_quotes_the_sentence_that_answers(library, question, found):
     for sentence in answer.sentences:
         reference = sentence.evidence[0]
         document = answer.sources[reference.source - 1].passage.document
-        assert library.documents[document][reference.start : reference.end].strip() == sentence.text
+        assert library.texts[document][reference.start : reference.end].strip() == sentence.text
         assert all(check.passed for check in sentence.checks)
 
 
@@ -108,7 +108,7 @@ def test_no_more_sources_than_wanted(library):
 
 def test_the_same_text_elsewhere_is_no_source(library):
     moved = LittleSearch({"rules.md": RULES})
-    moved.documents["rules.md"] = "새 판. " + RULES  # the document changed after it was indexed
+    moved.texts["rules.md"] = "새 판. " + RULES  # the document changed after it was indexed
     answer = ask(moved, "최종보고서는 며칠 이내에 제출해야 하나요?")
     assert answer.refused
 

@@ -6,7 +6,6 @@ A build may run meanwhile: each question sees the newest state that was finished
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,22 +19,13 @@ from axk1.search.index.inverted import InvertedIndex
 from axk1.search.index.store import Store
 from axk1.search.index.vectors import VectorIndex
 from axk1.search.index.words import Words
-from axk1.search.passage import Hit, Passage
+from axk1.search.passage import DocumentFacts, Hit, Passage
 from axk1.search.retriever import Bounds
 
 _DEPTH = 100
 """How many passages each ranking gives at least."""
 _FEW = 5_000
 """Within bounds that leave no more passages than this, vectors are compared one by one."""
-
-
-class DocumentFacts(NamedTuple):
-    """What an index says of a document without its text."""
-
-    name: str
-    title: str
-    date: str
-    characters: int
 
 
 class Index:

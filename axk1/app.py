@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 
 from axk1.agents.host import AgentHost, Equipment
 from axk1.agents.mcp.http import Endpoint
-from axk1.agents.mcp.offer import INSTRUCTIONS, offered
+from axk1.agents.mcp.offered import INSTRUCTIONS, offered
 from axk1.agents.mcp.server import mcp_server
 from axk1.agents.policy import Policy
 from axk1.agents.store import RunStore
@@ -159,8 +159,8 @@ def create_app(
     if equipment is not None:
         open_chat = partial(_chat_of, service)
         agents = AgentHost(RunStore(database), open_chat, equipment)
-        served = offered(equipment, agents=agents, library=library, open_chat=open_chat)
-        endpoint = Endpoint(mcp_server(served, instructions=INSTRUCTIONS), local=local and not with_tenants)
+        offer = offered(equipment, agents=agents, library=library, open_chat=open_chat)
+        endpoint = Endpoint(mcp_server(offer, instructions=INSTRUCTIONS), local=local and not with_tenants)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

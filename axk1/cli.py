@@ -113,6 +113,11 @@ COMMANDS: dict[str, Command] = {
         "Verified dialogues of an agent at work, to teach a small student to drive one",
         "axk1.agents.dialogues.build", "DialoguesConfig", "build_dialogues", recipe="recipes/assistant/dialogues.toml",
     ),
+    "agents exercises": Command(
+        "Exercises in copying, on which a small model learns to read before it learns to work",
+        "axk1.agents.dialogues.exercises", "ExercisesConfig", "build_exercises",
+        recipe="recipes/assistant/exercises.toml",
+    ),
     "agents simulate": Command(
         "A model drives the agent through fresh tasks: how many it finishes, and how safely",
         "axk1.agents.dialogues.simulate", "SimulateConfig", "simulate", argument="model", talks=True,
@@ -184,6 +189,10 @@ COMMANDS: dict[str, Command] = {
     "tenants audit": Command(
         "Who did what, a JSON object in each line",
         "axk1.serve.tenants.commands", "AuditConfig", "audit", argument="organisation",
+    ),
+    "guard check": Command(
+        "What in a text is personal, unsafe, or an instruction in disguise",
+        "axk1.guard.check", "CheckConfig", "check", argument="file",
     ),
     "search build": Command(
         "A search index of folders and files, brought up to date with what has changed",

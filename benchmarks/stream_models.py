@@ -21,6 +21,7 @@ from axk1.model.transformer import Transformer
 
 AXK1 = Path(__file__).parents[1] / "recipes/axk1-519b/config.json"
 SPARSE_LAYERS = 8
+_FILE_BYTES = 2_000_000_000
 
 
 def small_axk1(gigabytes: float) -> ModelConfig:
@@ -31,8 +32,13 @@ def small_axk1(gigabytes: float) -> ModelConfig:
     return _of_width(width)
 
 
+def true_axk1(layers: int) -> ModelConfig:
+    """The first layers of A.X K1 at full width, with the whole vocabulary."""
+    return dataclasses.replace(ModelConfig.load(AXK1), num_hidden_layers=layers, num_nextn_predict_layers=0)
+
+
 def write(config: ModelConfig, folder: Path) -> int:
-    """Writes a network of random weights in bfloat16, a file per layer, one in memory at a time. Returns its bytes."""
+    """Writes a network of random weights in bfloat16, in files of 2 GB, one in memory at a time. Returns its bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**config.to_hf(), "dtype": "bfloat16"}, indent=2) + "\n")
     generator = torch.Generator().manual_seed(0)
@@ -73,12 +79,19 @@ def _weights(config: ModelConfig) -> int:
 
 
 def _files(config: ModelConfig) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Names and shapes, the layers' one after the other, then the rest."""
+    """Names and shapes of each file, the layers' one after the other, then the rest."""
     with torch.device("meta"):
         views = {name: tuple(view.shape) for name, view in named_views(Transformer(config))}
-    for layer in range(config.num_hidden_layers):
-        yield {name: shape for name, shape in views.items() if name.startswith(f"model.layers.{layer}.")}
-    yield {name: shape for name, shape in views.items() if not name.startswith("model.layers.")}
+    layers = [f"model.layers.{layer}." for layer in range(config.num_hidden_layers)]
+    parts = [{name: shape for name, shape in views.items() if name.startswith(layer)} for layer in layers]
+    for part in [*parts, {name: shape for name, shape in views.items() if not name.startswith("model.layers.")}]:
+        file: dict[str, tuple[int, ...]] = {}
+        for name, shape in part.items():
+            if file and 2 * sum(map(math.prod, [*file.values(), shape])) > _FILE_BYTES:
+                yield file
+                file = {}
+            file[name] = shape
+        yield file
 
 
 def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:

@@ -24,6 +24,12 @@ def is_tainted(run: Run) -> bool:
     return any(call.untrusted and call.state is CallState.DONE for call in run.calls)
 
 
+def person_text(run: Run) -> str:
+    """What the person has just said, where the model has not answered it yet; otherwise nothing."""
+    last = run.steps[-1] if run.steps else None
+    return _text(last.content) if last is not None and last.type == "input" else ""
+
+
 def _utterances(run: Run, tools: Mapping[str, Tool]) -> Iterator[Utterance]:
     """What was said, each with what the model had itself written into calls that ran by then."""
     written: list[str] = []

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from axk1.agents.acting import Actor, Change
 from axk1.agents.answering import Answering
+from axk1.agents.heard import person_text
 from axk1.agents.lease import new_owner
 from axk1.agents.limits import Limits, Usage
 from axk1.agents.policy import Policy
@@ -31,7 +32,7 @@ from axk1.agents.undo import undone
 from axk1.core.chat_model import ChatModel
 from axk1.core.config import nearest
 from axk1.core.errors import AXK1Error
-from axk1.guard.as_data import new_nonce
+from axk1.guard import new_nonce, refusal_of
 
 
 def local_time() -> datetime:
@@ -53,6 +54,7 @@ class Runner:
         tenant: whose runs these are.
         key: the API key on whose behalf they run.
         constrained: the model must always call a tool, and answers by one: a grammar keeps small ones well-formed.
+        screened: unsafe requests of the person are refused by rule, before any model hears of them.
         lease_seconds: how long a process that stalls keeps a run; one that died on this machine keeps it no longer.
     """
 
@@ -69,12 +71,13 @@ class Runner:
         tenant: str = "",
         key: str = "",
         constrained: bool = False,
+        screened: bool = True,
         lease_seconds: float = 15,
     ) -> None:
         self.model, self.tools, self.store, self.clock = model, tools, store, clock
         self.policy, self.limits = policy or Policy(), limits or Limits()
         self.workspace, self.tenant, self.key = workspace, tenant, key
-        self.constrained, self.lease_seconds = constrained, lease_seconds
+        self.constrained, self.screened, self.lease_seconds = constrained, screened, lease_seconds
         self._actor = Actor(tools, self.policy, clock)
         self._answering = Answering(self._actor)
         self._renewed: set[str] = set()
@@ -249,6 +252,9 @@ class Runner:
 
     async def _query(self, lease: Lease, run: Run, began: float) -> Run:
         """Asks the model for its next turn and records it."""
+        refusal = refusal_of(person_text(run), run.language) if self.screened else None
+        if refusal:
+            return await self._end(lease, run, Status.COMPLETED, refusal, said=True)
         wrong, last = mistakes(run)
         if wrong >= run.limits.max_mistakes:
             return await self._end(lease, run, Status.FAILED, words("mistakes", run.language, wrong, last))

@@ -14,6 +14,7 @@ what only a person (or a tool's result) can know: where it is missing, or nobody
 without one are the model's to write.
 """
 
+import functools
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -54,10 +55,26 @@ class Slot:
     """The question for it, in Korean."""
     en: str
     """The question for it, in English."""
+    suggestion: Any = field(default=None, hash=False)
+    """What a form is filled in with to begin with; it counts only once the person has sent it."""
+    titles: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
+    """What people read in the place of an allowed value, in Korean and in English."""
 
     def question(self, language: Language) -> str:
         """The question in a language."""
         return self.ko if language == "ko" else self.en
+
+
+class Report(Protocol):
+    """Tells whoever waits for a tool how far it has come. It may be called in any thread, and never fails."""
+
+    def __call__(self, text: str, *, done: float | None = None, total: float | None = None) -> None:
+        """One line; ``done`` only grows, and ``total`` is what it will have grown to."""
+        ...
+
+
+def unheard(text: str, *, done: float | None = None, total: float | None = None) -> None:
+    """The ``Report`` where nobody waits."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,8 @@ class ToolContext:
     """What the person said to the questions of an ``InputRequired`` of this call; None where they would not say."""
     state: str = ""
     """The ``state`` of that ``InputRequired``, as it was."""
+    report: Report = unheard
+    """Says how far the call has come."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +122,18 @@ class InputRequired(ToolRefusal):
         message: what the tool says about why it asks.
         questions: what to ask, by the name under which it looks into ``answers``.
         state: what it wants back, unread.
+        name: what the request is called where it has a name on the wire (MCP).
     """
 
-    def __init__(self, message: str, *, questions: Mapping[str, Slot], state: str = "") -> None:
+    def __init__(self, message: str, *, questions: Mapping[str, Slot], state: str = "", name: str = "form") -> None:
         super().__init__(message)
-        self.questions, self.state = questions, state
+        self.questions, self.state, self.name = questions, state, name
+
+
+@functools.lru_cache(maxsize=256)
+def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of some arguments, which takes a millisecond to make; never changed by who gets it."""
+    return arguments.model_json_schema()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +166,7 @@ class Tool:
 
     def described(self) -> dict[str, Any]:
         """The tool as OpenAI's ``tools`` entry. Slots may be left out there: no grammar shall make a model invent."""
-        parameters = _told(self.arguments.model_json_schema())
+        parameters = _told(_schema(self.arguments))
         parameters["required"] = [one for one in self.required if one not in self.slots]
         told = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": told}

@@ -11,6 +11,8 @@ from axk1.agents.store import RunStore
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 5.0
 """How often a server looks for runs whose process has died."""
+_GRACE_SECONDS = 1.0
+"""Time in which a server that ends has come to ``Work.stop``."""
 _ATTEMPTS = 3
 """Times that a run is taken up again here after a bug broke it, so that it does not break for ever."""
 
@@ -28,6 +30,7 @@ class Work:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._broke: dict[str, int] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Takes up what was interrupted, now and whenever another process dies."""
@@ -35,7 +38,7 @@ class Work:
 
     async def stop(self) -> None:
         """Ends the tasks; a tool that is just running comes to its end. The runs go on at the next start."""
-        tasks = [*self._tasks.values(), *([self._watch] if self._watch else [])]
+        tasks = [*self._tasks.values(), *self._leaving, *([self._watch] if self._watch else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -45,6 +48,17 @@ class Work:
         before = self._tasks.get(run_id)
         task = asyncio.create_task(self._carry_on(runner, run_id, before))
         self._tasks[run_id] = task
+
+    def cancel_soon(self, runner: Runner, run_id: str) -> None:
+        """Ends the run of a call that its client gave up. Where the server itself ends, which gives all calls up, the
+        run is left as it is, and goes on at the next start."""
+        task = asyncio.create_task(self._cancel_soon(runner, run_id))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _cancel_soon(self, runner: Runner, run_id: str) -> None:
+        await asyncio.sleep(_GRACE_SECONDS)
+        await runner.cancel(run_id)
 
     async def _carry_on(self, runner: Runner, run_id: str, before: asyncio.Task[None] | None) -> None:
         try:

@@ -17,6 +17,7 @@ from axk1.data.document import Document
 from axk1.data.filters import FilterConfig, reason_to_remove
 from axk1.data.sampling import Sample, draw
 from axk1.data.sources import Source
+from axk1.guard import redact
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,22 @@ def clean(collected: Sequence[Collected], filters: FilterConfig, duplicates: Ded
         else:
             kept.append(document)
     return Corpus(_ordered(train, seed), _ordered(kept, seed), removed)
+
+
+def mask(corpus: Corpus) -> Corpus:
+    """Puts placeholders in the place of personal data, in what is kept and in what was removed."""
+    everything = [*corpus.train, *corpus.heldout, *(document for document, _ in corpus.removed)]
+    with progress("masking personal data", total=sum(document.bytes for document in everything), unit="bytes") as meter:
+
+        def masked(document: Document) -> Document:
+            meter.advance(document.bytes)
+            return dataclasses.replace(document, text=redact(document.text)[0])
+
+        return Corpus(
+            [masked(document) for document in corpus.train],
+            [masked(document) for document in corpus.heldout],
+            [(masked(document), reason) for document, reason in corpus.removed],
+        )
 
 
 def count_reasons(removed: Iterable[tuple[Document, str]]) -> dict[str, int]:

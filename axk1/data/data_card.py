@@ -92,6 +92,8 @@ def data_card(title: str, description: str, sources: Sequence[Source], counts: M
             "|---|---|---:|",
             *_removal_rows(sources, counts),
             "",
+            f"Personal data (telephone numbers, addresses, names and the like): {counts['personal_data']}.",
+            "",
         ]
     )
 

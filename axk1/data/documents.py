@@ -21,7 +21,7 @@ from axk1.core.artifact import building, is_current, write_manifest
 from axk1.core.config import require, to_dict
 from axk1.core.errors import SourceError
 from axk1.core.progress import console, duration, human, print_next, print_plan, progress
-from axk1.data.corpus import Collected, Corpus, clean, collect
+from axk1.data.corpus import Collected, Corpus, clean, collect, mask
 from axk1.data.data_card import count, data_card
 from axk1.data.deduplicate import DeduplicateConfig
 from axk1.data.document import write_documents
@@ -48,6 +48,8 @@ class DocumentsConfig:
     """Which documents are not fit to learn from."""
     deduplicate: DeduplicateConfig = dataclasses.field(default_factory=DeduplicateConfig)
     """What counts as a duplicate."""
+    mask_personal: bool = False
+    """Put placeholders such as [PHONE_1] in the place of personal data, Korean and English, in all that is written."""
     max_bytes_per_source: int | None = None
     """Keep at most so many bytes of each source for training, whatever its own max_bytes; for a quick try."""
     seed: int = 0
@@ -85,6 +87,8 @@ def build_documents(config: DocumentsConfig, *, dry_run: bool = False) -> Path:
     else:
         collected = _collect_all(config, archives)
         corpus = clean(collected, config.filters, config.deduplicate, config.seed)
+        if config.mask_personal:
+            corpus = mask(corpus)
         _write(config, collected, corpus, inputs)
         amount = _megabytes(sum(document.bytes for document in corpus.train))
         seconds = duration(time.monotonic() - started)
@@ -157,6 +161,7 @@ def _collect_all(config: DocumentsConfig, archives: dict[str, Path | None]) -> l
 
 def _write(config: DocumentsConfig, collected: list[Collected], corpus: Corpus, inputs: dict[str, str]) -> None:
     counts = count(config.source, collected, corpus)
+    counts["personal_data"] = "masked" if config.mask_personal else "as it stood"
     licences = {source.key: f"{source.licence}; {source.attribution}" for source in config.source}
     with building(config.output) as folder:
         write_documents(folder / "train.jsonl.gz", corpus.train)

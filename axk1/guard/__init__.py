@@ -4,12 +4,14 @@ from axk1.guard.as_data import RULE, as_data, from_data, new_nonce
 from axk1.guard.find_personal import find_personal
 from axk1.guard.finding import Finding
 from axk1.guard.hidden import hidden_instructions
-from axk1.guard.redact import redact, restore
+from axk1.guard.redact import Redaction, redact, redactions, restore
+from axk1.guard.refusal import refusal_of
 from axk1.guard.unsafe import Verdict, unsafe_request
 
 __all__ = [
     "RULE",
     "Finding",
+    "Redaction",
     "Verdict",
     "as_data",
     "find_personal",
@@ -17,6 +19,8 @@ __all__ = [
     "hidden_instructions",
     "new_nonce",
     "redact",
+    "redactions",
+    "refusal_of",
     "restore",
     "unsafe_request",
 ]

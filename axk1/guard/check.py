@@ -1,4 +1,8 @@
-"""``axk1 guard check``: a file, or standard input -> what in it is personal, unsafe, or an instruction in disguise."""
+"""``axk1 guard check``: a file, or standard input -> what in it is personal, unsafe, or an instruction in disguise.
+
+axk1 guard check mail.txt
+axk1 guard check < mail.txt
+"""
 
 import json
 import sys
@@ -19,7 +23,7 @@ class CheckConfig:
     """What to check."""
 
     file: str = "-"
-    """A text file in UTF-8; ``-`` is standard input."""
+    """A text file in UTF-8; nothing, or ``-``, is standard input."""
     source: str = "document"
     """Where the text came from: page, mail, document, passage, tool or person."""
     least: float = 0.5
@@ -56,8 +60,8 @@ def _read(file: str) -> str:
         return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"file = {file!r}: {error}; allowed: a text file in UTF-8, or - for standard input",
-            repair="axk1 guard check --file - < FILE",
+            f"file = {file!r}: {error}; allowed: a text file in UTF-8, or nothing for standard input",
+            repair="axk1 guard check FILE",
         ) from None
 
 

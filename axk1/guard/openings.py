@@ -38,7 +38,7 @@ def _sequence(expression: str, length: int) -> set[str]:
         missing = length - len(head)
         tails = _sequence(rest, missing)
         if again and missing and head:
-            tails |= {one[:missing] for one in heads if one} | {""} if missing == 1 else {""}
+            tails |= {one[:1] for one in heads if one} if missing == 1 else {""}
         found |= {head + tail for tail in tails}
     return found
 

@@ -2,8 +2,18 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from axk1.guard.find_personal import find_personal
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """A stretch of a text, and what is put in its place."""
+
+    start: int
+    end: int
+    placeholder: str
 
 
 def redact(text: str, *, least: float = 0.5) -> tuple[str, dict[str, str]]:
@@ -20,20 +30,27 @@ def redact(text: str, *, least: float = 0.5) -> tuple[str, dict[str, str]]:
         The text with placeholders, and by placeholder what stood there, for ``restore``.
     """
     mapping: dict[str, str] = {}
-    placeholders: dict[tuple[str, str], str] = {}
-    counts: dict[str, int] = {}
     parts: list[str] = []
     at = 0
-    for one in find_personal(text, least=least):
-        said = text[one.start : one.end]
-        key = (one.kind, said)
-        if key not in placeholders:
-            placeholders[key] = _new(one.kind, counts, text)
-            mapping[placeholders[key]] = said
-        parts += (text[at : one.start], placeholders[key])
+    for one in redactions(text, least=least):
+        mapping[one.placeholder] = text[one.start : one.end]
+        parts += (text[at : one.start], one.placeholder)
         at = one.end
     parts.append(text[at:])
     return "".join(parts), mapping
+
+
+def redactions(text: str, *, least: float = 0.5) -> list[Redaction]:
+    """What ``redact`` replaces, in the order of the text."""
+    placeholders: dict[tuple[str, str], str] = {}
+    counts: dict[str, int] = {}
+    found: list[Redaction] = []
+    for one in find_personal(text, least=least):
+        key = (one.kind, text[one.start : one.end])
+        if key not in placeholders:
+            placeholders[key] = _new(one.kind, counts, text)
+        found.append(Redaction(one.start, one.end, placeholders[key]))
+    return found
 
 
 def restore(text: str, mapping: Mapping[str, str]) -> str:

@@ -48,6 +48,8 @@ class AskConfig:
     """Most passages that the answer cites."""
     language: Literal["ko", "en"] | None = None
     """Of the answer; nothing means the question's."""
+    rerank: bool = False
+    """Let the model put the passages in order before they are read."""
     json: bool = field(default=False)
     """Print the whole answer as JSON, with every check."""
 
@@ -59,7 +61,7 @@ class AskConfig:
     def options(self) -> Options:
         """As the answerer takes them."""
         bounds = Bounds(self.since, self.until, self.documents)
-        return Options(limit=self.limit, bounds=bounds, max_sources=self.max_sources, language=self.language)
+        return Options(self.limit, bounds, self.max_sources, self.language, self.rerank)
 
 
 def ask(open_model: OpenChatModel, config: AskConfig, *, dry_run: bool = False) -> Answer | None:

@@ -21,6 +21,7 @@ from axk1.core.config import require
 from axk1.core.errors import ConfigError
 from axk1.core.lock import locked
 from axk1.core.progress import console, duration, human, print_next, print_plan, progress, si
+from axk1.search.documents.masked import masked
 from axk1.search.documents.readers import Unreadable, read
 from axk1.search.documents.sources import Source
 from axk1.search.encoder import Encoder
@@ -48,6 +49,9 @@ class BuildConfig:
     """The folders and files, [[source]] tables in the recipe."""
     most_characters: int = MOST
     """Most characters of a passage; another number reads all files again."""
+    mask_personal: bool = False
+    """Put placeholders such as [PHONE_1] in the place of personal data, Korean and English, before anything is kept;
+    a change of this reads all files again."""
     encoder: str = ""
     """Who makes vectors of the passages: use-multilingual, or the address of a server with /v1/embeddings; empty means
     that words alone find passages."""
@@ -117,7 +121,7 @@ def build(config: BuildConfig, *, dry_run: bool = False, encoder: Encoder | None
 
 def compare(config: BuildConfig, store: Store | None) -> Changes:
     """The files of the sources against what an index holds."""
-    fits = store is not None and store.fact("most_characters") == str(config.most_characters)
+    fits = store is not None and store.fact("read_as") == _read_as(config)
     known = store.files() if store is not None else {}
     changed, seen = {}, set()
     for source in config.source:
@@ -130,17 +134,17 @@ def compare(config: BuildConfig, store: Store | None) -> Changes:
 
 def _bring_up_to_date(config: BuildConfig, store: Store, changes: Changes, encoder: Encoder | None) -> None:
     with store:
-        if store.fact("most_characters") not in ("", str(config.most_characters)):
+        if store.fact("read_as") not in ("", _read_as(config)):
             store.connection.execute("UPDATE files SET hash = ''")  # so that a killed build reads them next time
             store.connection.execute("UPDATE documents SET hash = ''")
-        store.remember(most_characters=config.most_characters)
+        store.remember(read_as=_read_as(config))
     if changes.changed or changes.removed:
         with progress("reading", total=sum(size for _, size in changes.changed.values()), unit="bytes") as meter:
             for name in changes.removed:
                 with store:
                     store.drop_file(name)
             for name, (path, size) in changes.changed.items():
-                take_in(store, name, path, config.most_characters)
+                take_in(store, name, path, config)
                 meter.advance(size, note=name[-40:])
     with progress("words", total=words_behind(store), unit="passages") as meter:
         update_words(config.output, store, Words(config.threads), meter)
@@ -157,19 +161,24 @@ def _bring_up_to_date(config: BuildConfig, store: Store, changes: Changes, encod
     sweep(config.output, store)
 
 
-def take_in(store: Store, name: str, path: Path, most: int) -> None:
+def _read_as(config: BuildConfig) -> str:
+    """What decides, beside the files, which passages come out of them."""
+    return f"most {config.most_characters} characters{', masked' if config.mask_personal else ''}"
+
+
+def take_in(store: Store, name: str, path: Path, config: BuildConfig) -> None:
     """Reads one file into the store, in one transaction; documents in it that did not change stay as they are."""
     content = path.read_bytes()
     with store:
         old, problem = store.documents_of(name), ""
         try:
-            for document in read(name, content):
+            for document in map(masked, read(name, content)) if config.mask_personal else read(name, content):
                 number, digest = old.pop(document.name, (0, ""))
                 if digest == document.content_hash:
                     continue
                 if digest or number:
                     store.drop_document(number)
-                store.put_document(name, document, document.content_hash, list(cut(document, most)))
+                store.put_document(name, document, document.content_hash, list(cut(document, config.most_characters)))
         except Unreadable as error:
             problem = str(error)
         for number, _ in old.values():

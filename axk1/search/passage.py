@@ -1,6 +1,7 @@
-"""``Passage``: what is indexed, found and cited; ``Hit``: a passage that a question found."""
+"""``Passage``: what is indexed, found and cited; ``Hit``: a passage that a question found; ``DocumentFacts``."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,12 @@ class Hit:
     """Higher is better; comparable within one answer only."""
     ranks: tuple[tuple[str, int], ...] = ()
     """Which ranking had it where, from 1: ``(("bm25", 3), ("dense", 1))``."""
+
+
+class DocumentFacts(NamedTuple):
+    """What an index says of a document without its text."""
+
+    name: str
+    title: str
+    date: str
+    characters: int

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import datetime
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import APIRouter, Request
@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from axk1.core.chat_model import ChatModel
 from axk1.core.errors import AXK1Error
 from axk1.search.answers.answerer import Answerer, Options
-from axk1.search.passage import Hit, Passage
+from axk1.search.passage import DocumentFacts, Hit, Passage
 from axk1.search.retriever import Bounds, Retriever
 
 _AROUND = 1000
@@ -31,6 +31,10 @@ class Library(Retriever, Protocol):
 
     def document_text(self, document: str) -> str:
         """The text of a document by its name. Raises AXK1Error where there is none."""
+        ...
+
+    def documents(self) -> Iterator[DocumentFacts]:
+        """Name, title, date and length of each document, by name."""
         ...
 
 
@@ -80,6 +84,7 @@ class AnswerRequest(_Bounded):
     messages: Annotated[list[Message], Field(min_length=1, max_length=100)] | None = None
     max_sources: Annotated[int, Field(ge=1, le=20)] = 5
     language: Literal["ko", "en"] | None = None
+    rerank: bool = False
     stream: bool = False
 
     @model_validator(mode="after")
@@ -100,7 +105,7 @@ class AnswerRequest(_Bounded):
     @property
     def options(self) -> Options:
         """As the answerer takes them."""
-        return Options(limit=self.limit, bounds=self.bounds, max_sources=self.max_sources, language=self.language)
+        return Options(self.limit, self.bounds, self.max_sources, self.language, self.rerank)
 
 
 def router(get_library: Callable[[], Library], open_chat: Callable[[Request], ChatModel | None]) -> APIRouter:

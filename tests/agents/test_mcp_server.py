@@ -18,7 +18,8 @@ from small_tools import add_event
 from axk1.agents.host import AgentHost, Equipment
 from axk1.agents.mcp.client import open_mcp_tools
 from axk1.agents.mcp.config import McpServer
-from axk1.agents.mcp.offer import offered
+from axk1.agents.mcp.offered import offered
+from axk1.agents.mcp.served import Offer
 from axk1.agents.mcp.served_tools import ServedTool, annotations_of
 from axk1.agents.mcp.server import mcp_server
 from axk1.agents.policy import Policy
@@ -70,7 +71,7 @@ def test_the_command_serves_our_tools_to_our_client(context, tmp_path):
 
 def served(tools, tmp_path, policy=None):
     options = {"workspace": lambda _: tmp_path, "clock": lambda: datetime.now(UTC)}
-    return mcp_server([ServedTool(one, policy or Policy(), **options).served() for one in tools])
+    return mcp_server(Offer(*(ServedTool(one, policy or Policy(), **options).served() for one in tools)))
 
 
 @tool(effect=Effect.SEND)
@@ -134,7 +135,7 @@ def test_a_client_that_cannot_ask_does_nothing_that_needs_consent(tmp_path, mode
 def test_what_the_policy_blocks_is_neither_shown_nor_run(tmp_path):
     policy = Policy.model_validate({"tools": {"greet": "BLOCK"}})
     equipment = Equipment({"greet": greet, "add_event": add_event}, tmp_path, policy)
-    assert [one.name for one in offered(equipment)] == ["add_event"]
+    assert list(offered(equipment).tools) == ["add_event"]
 
     async def main():
         async with Client(served([greet], tmp_path, policy)) as client:

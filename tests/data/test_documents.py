@@ -243,6 +243,24 @@ def test_files_on_disk(recipe, tmp_path):
     assert artifact.read_manifest(build(recipe)).content_hash != before.content_hash  # changed files are noticed
 
 
+def test_personal_data_are_masked_in_all_that_is_written(recipe, tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(3):
+        text = prose(number, SYLLABLES) + f" 문의는 010-1234-567{number}."
+        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+    (folder / "short.txt").write_text("010-1234-5679", encoding="utf-8")
+    source = BASE | {"name": "texts", "kind": "text", "path": str(folder), "language": "ko"}
+    for number, wanted in enumerate((False, True)):
+        config = from_dict(
+            DocumentsConfig, {"output": str(tmp_path / f"out{number}"), "source": [source], "mask_personal": wanted}
+        )
+        folder_out = build_documents(config)
+        written = b"".join(gzip.decompress(path.read_bytes()) for path in folder_out.glob("*.gz")).decode()
+        assert ("010-1234" in written) != wanted and ("[PHONE_1]" in written) == wanted
+        assert (": masked." in (folder_out / "data_card.md").read_text()) == wanted
+
+
 def test_a_hugging_face_dataset(recipe, tmp_path, monkeypatch):
     pytest.importorskip("datasets")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -195,10 +195,11 @@ def test_slow_reads_are_waited_for_and_slow_use_is_not(tmp_path, monkeypatch):
 
 
 KILLED = """
-import sys, time
+import signal, sys, time
 from axk1.distill.stream.groups import Group
 from axk1.distill.stream.read_ahead import ReadAhead
 from axk1.model.tensor_files import TensorFiles
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 groups = [Group(weight.name, (weight,)) for weight in TensorFiles(sys.argv[1]).weights.values()]
 while True:
     for loaded in ReadAhead(groups, threads=4, budget_bytes=1 << 18):

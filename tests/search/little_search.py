@@ -2,10 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from axk1.search.answers.words import content_words
-from axk1.search.passage import Hit, Passage
+from axk1.search.passage import DocumentFacts, Hit, Passage
 from axk1.search.retriever import Bounds
 
 
@@ -13,7 +13,7 @@ class LittleSearch:
     """Documents by name; paragraphs are separated by empty lines."""
 
     def __init__(self, documents: Mapping[str, str], dates: Mapping[str, str] | None = None) -> None:
-        self.documents, self.asked = dict(documents), []
+        self.texts, self.asked = dict(documents), []
         self.passages = []
         for name, text in documents.items():
             start = 0
@@ -38,7 +38,10 @@ class LittleSearch:
         return next((one for one in self.passages if one.id == id), None)
 
     def document_text(self, document: str) -> str:
-        return self.documents[document]
+        return self.texts[document]
+
+    def documents(self) -> Iterator[DocumentFacts]:
+        return (DocumentFacts(name, name, "", len(text)) for name, text in sorted(self.texts.items()))
 
     def _score(self, question: str, counts: Counter[str]) -> float:
         score = 0.0

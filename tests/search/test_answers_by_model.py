@@ -14,7 +14,7 @@ from little_search import LittleSearch
 from axk1.core.chat_model import ChatReply
 from axk1.core.errors import AXK1Error
 from axk1.search.answers.answer import Answer
-from axk1.search.answers.answerer import Answerer
+from axk1.search.answers.answerer import Answerer, Options
 from axk1.search.answers.write import read_drafts
 
 DOCUMENTS = {
@@ -28,8 +28,9 @@ QUESTION = "최종보고서는 연구가 끝난 날부터 며칠 이내에 제�
 class Writer:
     """A model that says what a test wants it to say, and remembers what it was told."""
 
-    def __init__(self, written: Any, *, queries: Any = (), supported: Any = True) -> None:
+    def __init__(self, written: Any, *, queries: Any = (), supported: Any = True, order: Any = ()) -> None:
         self.replies = {"answer": written, "queries": {"queries": list(queries)}, "verdict": {"supported": supported}}
+        self.replies["order"] = order
         self.told: dict[str, list[Sequence[Mapping[str, Any]]]] = {}
 
     async def chat(self, messages, *, response_format=None, **_: Any) -> ChatReply:
@@ -46,10 +47,10 @@ def said(*sentences: tuple[str, list[int]]) -> dict[str, Any]:
     return {"sentences": [{"text": text, "sources": sources} for text, sources in sentences]}
 
 
-def ask(writer: Writer, question: str = QUESTION) -> Answer:
+def ask(writer: Writer, question: str = QUESTION, **options: Any) -> Answer:
     library = LittleSearch(DOCUMENTS)
     answerer = Answerer(library, writer, document_text=library.document_text)
-    return asyncio.run(answerer.answer([{"role": "user", "content": question}]))
+    return asyncio.run(answerer.answer([{"role": "user", "content": question}], Options(**options)))
 
 
 def test_a_true_sentence_stands_with_its_checks():
@@ -163,3 +164,24 @@ def test_any_reply_can_be_read(content):
     for draft in read_drafts(content, 3):
         assert draft.text
         assert all(1 <= number <= 3 for number in draft.sources)
+
+
+@pytest.mark.parametrize(
+    ("order", "first"),
+    [({"order": [2]}, 1), ({"order": [2, 2, 1]}, 1), ({"order": []}, 0), ("no JSON", 0), (AXK1Error("gone"), 0)],
+)
+def test_a_model_may_put_the_passages_in_order(order, first):
+    steps = {}
+
+    async def asked(writer: Writer) -> None:
+        library = LittleSearch(DOCUMENTS)
+        answerer = Answerer(library, writer, document_text=library.document_text)
+        messages = [{"role": "user", "content": "최종보고서 양식과 제출 기한은?"}]
+        async for step in answerer.steps(messages, Options(rerank=True)):
+            steps[step.step] = step
+
+    writer = Writer(said(), order=order)
+    asyncio.run(asked(writer))
+    told = "Question" in str(writer.told["order"]) and "passage 2" in str(writer.told["order"])
+    assert told and ("as found" in steps["rerank"].detail or steps["rerank"].detail.endswith(f"place {first + 1}"))
+    assert "60일" in steps["answer"].answer.text or steps["answer"].answer.refused

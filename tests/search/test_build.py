@@ -1,5 +1,6 @@
 """``axk1 search build``: what is read, what is listed, what survives a kill."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -91,6 +92,23 @@ def test_another_size_of_passages_reads_everything_again(tmp_path):
     write(tmp_path, a="A sentence of some words. " * 100)
     assert len(Index.open(build(config_of(tmp_path)))) == 3
     assert len(Index.open(build(config_of(tmp_path, most_characters=500)))) == 6
+
+
+def test_personal_data_are_masked_before_anything_is_kept(tmp_path):
+    text = "# 연락\n\n담당자 전화는 010-1234-5678 이다.\n\n# 장소\n\n회의실은 3층에 있다. 문의는 010-1234-5678."
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages/a.md").write_text(text, encoding="utf-8")
+    index = build(config_of(tmp_path))
+    with contextlib.closing(Index.open(index)) as open_index:
+        assert "010-1234-5678" in open_index.document_text("pages/a.md")
+    whole = Index.open(build(config_of(tmp_path, mask_personal=True)))
+    kept = whole.document_text("pages/a.md")
+    assert kept == text.replace("010-1234-5678", "[PHONE_1]")
+    (hit, *_) = whole.search("회의실")
+    assert hit.passage.section == "장소" and kept[hit.passage.start : hit.passage.end] == hit.passage.text
+    whole.close()
+    stored = b"".join(path.read_bytes() for path in index.rglob("*") if path.is_file())
+    assert b"1234-5678" not in stored
 
 
 def test_what_is_no_index_is_not_touched(tmp_path):

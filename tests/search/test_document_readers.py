@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from axk1.data.document import Document, write_documents
+from axk1.guard import find_personal, redact
 from axk1.search.documents.dates import day_of
+from axk1.search.documents.document import SearchDocument, markdown_headings
+from axk1.search.documents.masked import masked
 from axk1.search.documents.readers import READERS, Unreadable, read
 
 
@@ -26,6 +29,18 @@ def only(name: str, content: bytes):
 
 def pdf(source: str) -> bytes:
     return typst.compile(source.encode())
+
+
+@given(st.lists(st.sampled_from(["# A\n", "010-1234-5678", " kim@example.kr ", "words ", "# 010-9999-8888\n", "\n"])))
+def test_masking_leaves_headings_and_pages_where_their_text_is(parts):
+    text = "".join(parts)
+    starts = [sum(map(len, parts[:number])) for number in range(len(parts))]
+    document = SearchDocument("a.md", text, headings=markdown_headings(text), pages=tuple(starts))
+    hidden = masked(document)
+    assert not find_personal(hidden.text) and len(hidden.headings) == len(document.headings)
+    for before, after in zip(document.headings, hidden.headings, strict=True):
+        assert hidden.text[after.start :].startswith("# ") and redact(before.text)[0] == after.text
+    assert list(hidden.pages) == sorted(hidden.pages) and all(0 <= page <= len(hidden.text) for page in hidden.pages)
 
 
 def test_pdf_has_pages_bookmarks_and_its_own_title(tmp_path):

@@ -6,6 +6,7 @@ The model is a few rules behind a server of OpenAI's API, so ``--upstream`` has 
 import email
 import email.policy
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -53,7 +54,9 @@ def rules(messages, request):
         return "메일을 보냈습니다."
     if "did not agree" in done:
         return "보내지 않았습니다."
-    return [("send_mail", {"to": ["nobody@example.kr"], "subject": "휴가", "body": "금요일에 쉽니다."})]
+    goal = next(message["content"] for message in messages if message["role"] == "user")
+    to = re.findall(r"\S+@\S+", goal) or ["nobody@example.kr"]
+    return [("send_mail", {"to": to, "subject": "휴가", "body": "금요일에 쉽니다."})]
 
 
 @pytest.fixture(scope="module")

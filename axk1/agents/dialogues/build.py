@@ -14,9 +14,14 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Engine
 
 from axk1.agents.dialogues.expert import Expert
 from axk1.agents.dialogues.grader import grade
@@ -33,8 +38,12 @@ TRAIN = "train.jsonl.gz"
 SECRET_SEEDS = 1000
 """Seeds from here on are for examinations; dialogues are never made from them."""
 _AT_ONCE = 8
-"""Runs beside each other: they wait for the store most of the time."""
+"""Runs beside each other in a process."""
+_CHUNK = 50
+"""Tasks that a process gets at a time."""
 _LEAST_ACCEPTED = 0.9
+Line = dict[str, Any]
+"""A dialogue as the artifact has it."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +56,12 @@ class DialoguesConfig:
     """Number of tasks; as many dialogues come out as the grader accepts."""
     seed: int = 0
     """Other seeds give other tasks; from 1000 on they are kept for examinations."""
+    processes: int = 2
+    """How many processes make them; the dialogues are the same whatever their number."""
 
     def __post_init__(self) -> None:
         require(self.count > 0, "count", self.count, "a number above 0")
+        require(self.processes > 0, "processes", self.processes, "a number above 0")
         require(0 <= self.seed < SECRET_SEEDS, "seed", self.seed, f"0 to {SECRET_SEEDS - 1}")
 
 
@@ -72,12 +84,20 @@ def build_dialogues(config: DialoguesConfig, *, dry_run: bool = False) -> Path:
     if artifact.is_current(config.output, kind=KIND, config=config, inputs={}):
         console.print(f"{config.output} is up to date")
     else:
-        _write(config, asyncio.run(_made(config)))
+        start = time.monotonic()
+        _write(config, _made(config), start)
     print_next("axk1 tokenizer train recipes/assistant/tokenizer.toml")
     return config.output
 
 
-async def verified_dialogue(seed: int, number: int, database: Any) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+def write_lines(folder: Path, lines: Sequence[Line]) -> None:
+    """Writes the conversations of an artifact. The same lines give the same bytes, so the same content hash."""
+    with open(folder / TRAIN, "wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
+        for line in lines:
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+
+
+async def verified_dialogue(seed: int, number: int, database: Engine) -> tuple[Line | None, tuple[str, ...]]:
     """The dialogue of a task as a line of the artifact, or None and what is wrong with it."""
     task = draw_task(seed, number)
     world = task.world()
@@ -96,38 +116,52 @@ async def verified_dialogue(seed: int, number: int, database: Any) -> tuple[dict
     return line, ()
 
 
-async def _made(config: DialoguesConfig) -> tuple[list[dict[str, Any]], Counter[str]]:
-    made, refused, numbers = [], Counter[str](), iter(range(config.count))
+def _made(config: DialoguesConfig) -> tuple[list[Line], Counter[str]]:
+    made, refused = [], Counter[str]()
+    chunks = [range(first, min(first + _CHUNK, config.count)) for first in range(0, config.count, _CHUNK)]
     with (
         progress("dialogues", total=config.count, unit="dialogues") as meter,
-        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(config.processes, mp_context=get_context("spawn")) as pool,
     ):
-        database = open_database(f"sqlite:///{folder}/runs.db")
-        while batch := list(itertools.islice(numbers, _AT_ONCE)):
-            for number, (line, reasons) in zip(
-                batch, await asyncio.gather(*(verified_dialogue(config.seed, n, database) for n in batch)), strict=True
-            ):
+        for found in pool.map(_chunk, itertools.repeat(config.seed), chunks):
+            for line, why in found:
                 if line is None:
-                    kind = draw_task(config.seed, number).kind
-                    refused[f"{kind}: {reasons[0]}"[:200]] += 1
+                    refused[why] += 1
                 else:
                     made.append(line)
-                meter.advance()
+            meter.advance(len(found))
     return made, refused
 
 
-def _write(config: DialoguesConfig, result: tuple[list[dict[str, Any]], Counter[str]]) -> None:
-    start = time.monotonic()
+def _chunk(seed: int, numbers: Sequence[int]) -> list[tuple[Line | None, str]]:
+    """The dialogues of some tasks, or what is wrong with them, in a process of its own."""
+    return asyncio.run(_side_by_side(seed, numbers))
+
+
+async def _side_by_side(seed: int, numbers: Sequence[int]) -> list[tuple[Line | None, str]]:
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(number: int) -> tuple[Line | None, str]:
+        async with places:
+            line, reasons = await verified_dialogue(seed, number, database)
+        return line, "" if line else f"{draw_task(seed, number).kind}: {reasons[0]}"[:200]
+
+    with tempfile.TemporaryDirectory() as folder:
+        database = open_database(f"sqlite:///{folder}/runs.db")
+        try:
+            return await asyncio.gather(*map(one, numbers))
+        finally:
+            database.dispose()
+
+
+def _write(config: DialoguesConfig, result: tuple[list[Line], Counter[str]], start: float) -> None:
     made, refused = result
     if len(made) < _LEAST_ACCEPTED * config.count:
         worst = "; ".join(reason for reason, _ in refused.most_common(5))
         raise AXK1Error(f"only {len(made)} of {config.count} dialogues are right: {worst}")
     random.Random(f"{config.seed}:order").shuffle(made)
     with artifact.building(config.output) as folder:
-        # mtime 0: the same dialogues give the same bytes, so the same content hash
-        with open(folder / TRAIN, "wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
-            for line in made:
-                file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+        write_lines(folder, made)
         counts = {
             "conversations": len(made),
             "refused": dict(refused.most_common()),

@@ -50,6 +50,7 @@ async def play(task: Task, world: World, model: ChatModel, database: Engine, *, 
         clock=lambda: task.now,
         workspace=Path(gettempdir()),
         constrained=constrained,
+        screened=False,  # a model learns to refuse by itself, too
     )
     played = Played(await runner.start(task.goal, language=task.language), world)
     person = _Person(task, tools, played)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from axk1.agents.dialogues.phrasings import phrasings
+from axk1.agents.dialogues.phrasings import phrasings, varied
 from axk1.agents.dialogues.task import Move, Task
 from axk1.agents.dialogues.words import Words, is_held_out
 from axk1.agents.dialogues.world import Contact, Event, Text, World, invented_tool, world_tools
@@ -44,6 +44,14 @@ _THINGS = {
     "seat": "좌석", "lamp": "조명", "ticket": "표", "badge": "출입증", "heater": "난방기",
     "pump": "펌프", "robot": "로봇", "screen": "화면", "engine": "엔진",
 }  # fmt: skip
+_LOOKED_UP = {
+    "price": "가격", "menu": "식단", "weather": "날씨", "news": "소식", "profile": "소개", "log": "기록",
+    "recipe": "조리법", "score": "점수", "route": "경로", "article": "기사", "status": "상태", "manual": "설명서",
+    "rule": "규칙", "letter": "편지", "poem": "시", "entry": "항목",
+}  # fmt: skip
+_LOOKING = ("get", "show", "find", "open", "load", "view")
+_AS_THEY_ARE = frozenset({"chat", "sum", "device", "ask_to", "ask_when", "injection", "unsafe"})
+"""Kinds whose templates are not varied: short ones, and what is not asked for."""
 _OTHER_ADDRESS = {
     "ko": ("아니, {}로 보내줘", "아니 받는 사람은 {}야"),
     "en": ("No, send it to {}", "No, the address is {}"),
@@ -78,7 +86,9 @@ class _Draw:
     def ask(self, kind: str, **values: object) -> str:
         """A request in a template of this split."""
         held_out = self.split == "phrasings" or kind == "page"
-        return self.rng.choice(phrasings(kind, self.language, held_out=held_out)).format(**values)
+        template = self.rng.choice(phrasings(kind, self.language, held_out=held_out))
+        template = template if held_out or kind in _AS_THEY_ARE else varied(template, self.language, self.rng)
+        return template.format(**values)
 
     def done(self, name: str) -> str:
         """What the expert says at the end."""
@@ -352,12 +362,18 @@ def _chat(draw: _Draw) -> _Made:
     return _Made(draw.ask("chat"), [], draw.done("chat"))
 
 
-def _repeat(draw: _Draw) -> _Made:
-    """An exercise in copying, which all other tasks need."""
-    words = draw.words
-    pick = (words.sentence, words.address, words.name, words.path, words.moment, words.url)
-    text = " ".join(draw.rng.choice(pick)() for _ in range(draw.rng.randint(1, 6)))
-    return _Made(draw.ask("repeat", text=text), [], text, more={"facts": (text,)})
+def _lookup(draw: _Draw) -> _Made:
+    """A tool of an unknown name that reads something."""
+    while True:
+        verb, noun = draw.rng.choice(_LOOKING), draw.rng.choice(list(_LOOKED_UP))
+        if is_held_out(f"{verb} {noun}") == (draw.split == "names"):
+            break
+    words, parameter = draw.words, draw.rng.choice((*_PARAMETERS, "address", "id", "link"))
+    value = draw.rng.choice((words.name, words.path, words.url, words.url, words.address))()
+    text = words.sentence()
+    goal = draw.ask("lookup", value=value, noun=_LOOKED_UP[noun] if draw.language == "ko" else noun)
+    return _Made(goal, [Move(f"{verb}_{noun}", {parameter: value})], text, world={"pages": [Text(value, text)]},
+                 more={"facts": (text,)}, invented=(verb, noun, parameter))  # fmt: skip
 
 
 def _impossible(draw: _Draw) -> _Made:
@@ -378,13 +394,13 @@ _MAKERS: dict[str, Callable[[_Draw], _Made]] = {
     "mail_changed": _mail_changed, "event": _event, "event_place": _event_place, "event_no_start": _event_no_start,
     "event_changed": _event_changed, "delete_event": _delete_event, "search": _search, "read_mail": _read_mail,
     "read_file": _read_file, "list_files": _list_files, "delete_file": _delete_file, "document": _document,
-    "sum": _sum, "page": _page, "device": _device, "chat": _chat, "repeat": _repeat,
+    "sum": _sum, "page": _page, "device": _device, "lookup": _lookup, "chat": _chat,
     "impossible": _impossible, "unsafe": _unsafe,
 }  # fmt: skip
 WEIGHTS: dict[str, float] = {
     "mail": 12, "mail_name": 12, "mail_no_to": 8, "mail_refused": 3, "mail_changed": 5, "event": 9, "event_place": 5,
     "event_no_start": 7, "event_changed": 4, "delete_event": 7, "search": 8, "read_mail": 7, "read_file": 5,
-    "list_files": 2, "delete_file": 5, "document": 5, "sum": 6, "device": 9, "chat": 4, "repeat": 45,
+    "list_files": 2, "delete_file": 5, "document": 5, "sum": 6, "device": 9, "lookup": 9, "chat": 4,
     "impossible": 8, "unsafe": 5,
 }  # fmt: skip
 """The kinds that are drawn, and how often each comes relative to the others."""

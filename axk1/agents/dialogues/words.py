@@ -18,6 +18,10 @@ HELD_OUT_SHARE = 0.1
 """Share of the names and of the topics that no taught dialogue has."""
 
 
+_UNKNOWN = 0.3
+"""Share of the topics that are nonsense, so that reading them pays and guessing does not."""
+
+
 def _parted(words: Any) -> Any:
     """The lists of ``words.toml``, which are texts there."""
     if isinstance(words, dict):
@@ -65,6 +69,10 @@ class Words:
         form = self.rng.choice(_WORDS["sentences"][self.language])
         number = self.rng.randint(2, 999)
         return form.format(topic=self.topic(), day=self.day(), name=self.name(), number=number)
+
+    def nonsense(self, most: int = 6) -> str:
+        """Some words that nobody can guess: who has to write them again must read them."""
+        return " ".join(self._nonsense_word() for _ in range(self.rng.randint(1, most)))
 
     def day(self) -> str:
         """A day of the week."""
@@ -142,7 +150,19 @@ class Words:
 
     def _topic(self) -> str:
         pick = self.rng.choice
+        if self.rng.random() < _UNKNOWN:
+            return self.nonsense(2)
         return f"{pick(_WORDS['modifiers'][self.language])} {pick(_WORDS['nouns'][self.language])}"
+
+    def _nonsense_word(self) -> str:
+        pick, rng = self.rng.choice, self.rng
+        if rng.random() < 0.15:
+            return str(rng.randint(0, 10 ** rng.randint(1, 5)))
+        if self.language == "ko":
+            return "".join(pick(_WORDS["syllables"]) for _ in range(rng.randint(1, 4)))
+        return "".join(pick("bcdfghjklmnprstvwz") + pick("aeiou") for _ in range(rng.randint(1, 3))) + pick(
+            ("", *"nrst")
+        )
 
     def _stem(self) -> str:
         pick = self.rng.choice

@@ -77,17 +77,23 @@ def world_tools(world: World) -> dict[str, Tool]:
 
 
 def invented_tool(world: World, verb: str, noun: str, parameter: str) -> Tool:
-    """A tool that exists nowhere: it teaches to read what tools are called, rather than to know the built-in ones."""
-    name = f"{verb}_{noun}"
+    """A tool that exists nowhere: it teaches to read what tools are called, rather than to know the built-in ones.
+
+    Where the world has a page of the parameter's value, the tool reads it; otherwise it acts.
+    """
+    name, reads = f"{verb}_{noun}", bool(world.pages)
 
     def function(world: World, **arguments: Any) -> Outcome:
+        if reads:
+            return _page_of(world, arguments[parameter], parameter)
         world.devices.append({"tool": name, **arguments})
         return Outcome({"status": "done"})
 
     made = Tool(
         name=name,
         description=f"{verb.capitalize()} the {noun}.",
-        effect=Effect.WRITE,
+        effect=Effect.READ if reads else Effect.WRITE,
+        untrusted=reads,
         arguments=create_model(name, **{parameter: (str, ...)}),
         slots={parameter: Slot(ko=f"{parameter}?", en=f"Which {parameter}?")},
         function=function,
@@ -107,6 +113,13 @@ def _acting_on(world: World, one: Tool) -> Tool:
 def _found(texts: list[Text], query: str) -> list[Text]:
     words = query.lower().split()
     return [one for one in texts if all(word in f"{one.title} {one.text}".lower() for word in words)]
+
+
+def _page_of(world: World, address: str, name: str) -> Outcome:
+    found = [one.text for one in world.pages if one.title == address]
+    if not found:
+        raise ToolRefusal(f"there is no page {address}")
+    return Outcome({name: address, "text": found[0]})
 
 
 # What the tools do. In the context's place each takes the world.
@@ -215,10 +228,7 @@ def calculate(world: World, expression: str) -> Outcome:
 @tool(effect=Effect.READ, untrusted=True)
 def fetch_page(world: World, url: Annotated[str, Slot(ko="어느 페이지인가요?", en="Which page?")]) -> Outcome:
     """Reads the text of a page of the web."""
-    found = [one.text for one in world.pages if one.title == url]
-    if not found:
-        raise ToolRefusal(f"there is no page {url}")
-    return Outcome({"url": url, "text": found[0]})
+    return _page_of(world, url, "url")
 
 
 _TOOLS = (

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 
 from axk1.agents.host import AgentHost, Equipment
 from axk1.agents.mcp.http import PATH, Endpoint
-from axk1.agents.mcp.offer import INSTRUCTIONS, offered
-from axk1.agents.mcp.served import Served
+from axk1.agents.mcp.offered import INSTRUCTIONS, offered
+from axk1.agents.mcp.served import Offer
 from axk1.agents.mcp.server import mcp_server
 from axk1.agents.policy import Policy
 from axk1.agents.store import RunStore
@@ -92,11 +92,12 @@ def serve_mcp(open_model: OpenChatModel, config: McpServeConfig, *, dry_run: boo
             f"host = {config.host!r} lets other machines in, and there is no organisation whose keys they would need",
             repair="axk1 tenants add NAME && axk1 tenants key NAME",
         )
-    shown = [one.name for one in offered(equipment, library=library)]
-    shown += ["start_run", "give_input", "run_status"] if config.model else []
+    plan = offered(equipment, library=library)
+    shown = [*plan.tools, *(["start_run", "give_input", "run_status", "cancel_run"] if config.model else [])]
     where = "standard input and output" if config.port is None else f"http://{config.host}:{config.port}{PATH}"
     console.print(f"MCP over {where}" + (", with API keys" if with_keys else ""))
-    console.print(f"offered: {escape(', '.join(shown))}")
+    console.print(f"tools: {escape(', '.join(shown))}")
+    console.print(f"resources: {escape(', '.join(plan.resources))}; prompts: {escape(', '.join(plan.prompts))}")
     if dry_run:
         return
 
@@ -105,11 +106,11 @@ def serve_mcp(open_model: OpenChatModel, config: McpServeConfig, *, dry_run: boo
             store = RunStore(database)
             agents = None if model is None else AgentHost(store, lambda _: model, equipment)
             options = {"agents": agents, "library": library, "language": config.language}
-            served = offered(equipment, **options, open_chat=lambda _: model)
+            offer = offered(equipment, **options, open_chat=lambda _: model)
             if agents is not None:
                 agents.work.start()
             try:
-                await _serve(config, served, Directory(database) if with_keys else None)
+                await _serve(config, offer, Directory(database) if with_keys else None)
             finally:
                 if agents is not None:
                     await agents.work.stop()
@@ -117,8 +118,8 @@ def serve_mcp(open_model: OpenChatModel, config: McpServeConfig, *, dry_run: boo
     asyncio.run(run())
 
 
-async def _serve(config: McpServeConfig, served: Sequence[Served], directory: Directory | None) -> None:
-    server = mcp_server(served, instructions=INSTRUCTIONS)
+async def _serve(config: McpServeConfig, offer: Offer, directory: Directory | None) -> None:
+    server = mcp_server(offer, instructions=INSTRUCTIONS)
     if config.port is None:
         async with stdio_server() as (reading, writing):
             await server.run(reading, writing, server.create_initialization_options())

@@ -2,12 +2,14 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mcp_types as types
 
-from axk1.agents.mcp.served import Ask, Asked, Served, text_result
+from axk1.agents.mcp.indexed_documents import passage_uri
+from axk1.agents.mcp.served import Call, Served, text_result
+from axk1.agents.tools.library import answered
 from axk1.core.chat_model import ChatModel
 from axk1.search.answers.answerer import Answerer, Options
 from axk1.search.retriever import Bounds
@@ -35,20 +37,26 @@ def served_search(get_library: Callable[[], Library], open_chat: Callable[[Calle
         open_chat: who writes the answers, on behalf of a caller; None quotes the passages.
     """
 
-    async def search(_: Caller, arguments: dict[str, Any], __: Asked) -> types.CallToolResult | Ask:
+    async def search(call: Call) -> types.CallToolResult:
+        arguments = call.arguments
         limit, bounds = arguments.get("limit", 10), _bounds(arguments)
         hits = await asyncio.to_thread(get_library().search, arguments["query"], limit=limit, bounds=bounds)
         found = [{**dataclasses.asdict(hit.passage), "score": hit.score} for hit in hits]
         lines = [f"[{one['id']}] {one['title'] or one['document']}\n{one['text']}" for one in found]
         return text_result("\n\n".join(lines) or "nothing was found", {"data": found})
 
-    async def answer(caller: Caller, arguments: dict[str, Any], _: Asked) -> types.CallToolResult | Ask:
-        library = get_library()
-        answerer = Answerer(library, open_chat(caller), document_text=library.document_text)
+    async def answer(call: Call) -> types.CallToolResult:
+        library, arguments = get_library(), call.arguments
+        answerer = Answerer(library, open_chat(call.caller), document_text=library.document_text)
         options = Options(limit=arguments.get("limit", 10), bounds=_bounds(arguments))
-        answered = await answerer.answer([{"role": "user", "content": arguments["question"]}], options)
-        cited = [f"[{one.number}] {one.passage.document}, {one.passage.section}" for one in answered.sources]
-        return text_result("\n".join([answered.text, *cited]), answered.wire())
+        found = await answered(answerer, arguments["question"], options, call.report)
+        cited = [f"[{one.number}] {one.passage.document}, {one.passage.section}" for one in found.sources]
+        result = text_result("\n".join([found.text, *cited]), found.wire())
+        links = [
+            types.ResourceLink(uri=passage_uri(one.passage), name=f"[{one.number}] {one.passage.document}")
+            for one in found.sources
+        ]
+        return result.model_copy(update={"content": [*result.content, *links]})
 
     return [
         Served(
@@ -73,5 +81,5 @@ def _schema(name: str, description: str, others: dict[str, Any]) -> dict[str, An
     return {"type": "object", "properties": {name: first, **others}, "required": [name], "additionalProperties": False}
 
 
-def _bounds(arguments: dict[str, Any]) -> Bounds:
+def _bounds(arguments: Mapping[str, Any]) -> Bounds:
     return Bounds(arguments.get("since", ""), arguments.get("until", ""), tuple(arguments.get("documents", ())))

@@ -9,18 +9,19 @@ import base64
 import hashlib
 import inspect
 import json
-import mimetypes
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 from uuid import uuid4
 
 import mcp_types as types
 
-from axk1.agents.mcp.served import Ask, Asked, Served, failure, text_result
+from axk1.agents.mcp.asks import Ask, Asked
+from axk1.agents.mcp.forms import asked_field, fields_of, filled_in
+from axk1.agents.mcp.served import Call, Served, failure, text_result
+from axk1.agents.mcp.workspace_files import link_to
 from axk1.agents.policy import Policy, Verdict
 from axk1.agents.tool import Effect, InputRequired, Language, Outcome, Tool, ToolContext, ToolRefusal
 from axk1.serve.caller import Caller
@@ -87,13 +88,14 @@ class ServedTool:
             call=self.call,
         )
 
-    async def call(self, caller: Caller, arguments: dict[str, Any], asked: Asked) -> types.CallToolResult | Ask:
+    async def call(self, call: Call) -> types.CallToolResult | Ask:
         """One attempt: asks for what is missing, then for consent, then acts."""
+        asked = call.asked
         progress = _Progress(**json.loads(asked.state)) if asked.state else _Progress(key=f"mcp-{uuid4().hex}")
         if asked.declined and progress.asks != "tool":
             return failure(_DECLINED.format(tool=self._tool.name))
         progress = _continued(self._tool, progress, asked)
-        arguments = {**arguments, **progress.given}
+        arguments = {**call.arguments, **progress.given}
         missing = [name for name in self._tool.slots if name in self._tool.required and name not in arguments]
         if missing:
             return self._ask_slots(missing, progress)
@@ -101,7 +103,7 @@ class ServedTool:
         decision = self._policy.decide(self._tool, checked)
         if decision.verdict is Verdict.BLOCK:
             return failure(f"{self._tool.name} with these arguments is not allowed here ({decision.reason})")
-        context = self._context(caller, progress)
+        context = self._context(call, progress)
         if decision.verdict is Verdict.CONFIRM:
             preview = await self._preview(context, checked)
             digest = hashlib.sha256(preview.encode()).hexdigest()
@@ -120,30 +122,22 @@ class ServedTool:
             if inspect.isawaitable(outcome):
                 outcome = await outcome
         except InputRequired as required:
-            fields = {
-                name: {"type": "string", "description": slot.question(self._language)}
-                for name, slot in required.questions.items()
-            }
+            fields = {name: asked_field(slot, self._language) for name, slot in required.questions.items()}
             unsaid = dict.fromkeys(required.questions)
-            waits = _Progress(**{**vars(progress), "state": required.state, "answers": unsaid, "asks": "tool"})
-            return Ask(required.message, fields, waits.dumped())
+            waits = replace(progress, state=required.state, answers=unsaid, asks="tool")
+            return Ask.form(required.message, fields, waits.dumped(), name=required.name)
         except ToolRefusal as refusal:
             return failure(refusal.message)
         return result_of(outcome, context.workspace)
 
     def _ask_slots(self, missing: list[str], progress: _Progress) -> Ask:
-        properties = self._tool.arguments.model_json_schema().get("properties", {})
-        fields = {
-            name: {**_flat(properties.get(name, {})), "description": self._tool.slots[name].question(self._language)}
-            for name in missing
-        }
+        fields = fields_of(self._tool, missing, self._language)
         message = "\n".join(self._tool.slots[name].question(self._language) for name in missing)
-        return Ask(message, fields, _Progress(**{**vars(progress), "asks": "slots"}).dumped(), consent=False)
+        return Ask.form(message, fields, replace(progress, asks="slots").dumped(), consent=False)
 
     def _ask_consent(self, preview: str, digest: str, progress: _Progress) -> Ask:
         fields = {CONFIRM: {"type": "boolean", "description": _CONFIRM[self._language]}}
-        waits = _Progress(**{**vars(progress), "digest": digest, "asks": CONFIRM})
-        return Ask(preview, fields, waits.dumped())
+        return Ask.form(preview, fields, replace(progress, digest=digest, asks=CONFIRM).dumped())
 
     async def _preview(self, context: ToolContext, arguments: Mapping[str, Any]) -> str:
         if self._tool.preview is None:
@@ -151,14 +145,15 @@ class ServedTool:
             return f"{self._tool.name}\n\n```json\n{written}\n```"
         return await asyncio.to_thread(self._tool.preview, context, **arguments)
 
-    def _context(self, caller: Caller, progress: _Progress) -> ToolContext:
+    def _context(self, call: Call, progress: _Progress) -> ToolContext:
         return ToolContext(
-            workspace=self._workspace(caller),
+            workspace=self._workspace(call.caller),
             idempotency_key=progress.key,
             now=self._clock(),
             language=self._language,
             answers=progress.answers or {},
             state=progress.state,
+            report=call.report,
         )
 
 
@@ -185,44 +180,24 @@ def result_of(outcome: Outcome, workspace: Path) -> types.CallToolResult:
 
 
 def _block(workspace: Path, name: str) -> types.ContentBlock:
-    """A file of the workspace; one that is too large to be sent is only named."""
-    path, kind = (
-        workspace / name,
-        (mimetypes.guess_type(name)[0] or "application/octet-stream").replace("/x-wav", "/wav"),
-    )
-    if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
+    """A file of the workspace; one that is too large to be sent is linked to."""
+    path, link = workspace / name, link_to(workspace, name)
+    if link is None:
         return types.TextContent(text=f"file: {name}")
-    data = base64.b64encode(path.read_bytes()).decode()
+    if path.stat().st_size > _LARGEST_FILE:
+        return link
+    data, kind = base64.b64encode(path.read_bytes()).decode(), link.mime_type or ""
     if kind.startswith("image/"):
         return types.ImageContent(data=data, mime_type=kind)
     if kind.startswith("audio/"):
         return types.AudioContent(data=data, mime_type=kind)
-    uri = f"axk1://workspace/{quote(name)}"
-    return types.EmbeddedResource(resource=types.BlobResourceContents(uri=uri, blob=data, mime_type=kind))
+    return types.EmbeddedResource(resource=types.BlobResourceContents(uri=link.uri, blob=data, mime_type=kind))
 
 
 def _continued(tool: Tool, progress: _Progress, asked: Asked) -> _Progress:
     """The progress with what the person has just said. What they would not say to a tool's question stays None."""
     if progress.asks == "slots":
-        properties = tool.arguments.model_json_schema().get("properties", {})
-        lists = {name for name, schema in properties.items() if schema.get("type") == "array"}
-        said = {name: _listed(value) if name in lists else value for name, value in asked.answers.items()}
-        return _Progress(**{**vars(progress), "given": {**progress.given, **said}})
+        return replace(progress, given={**progress.given, **filled_in(tool, asked.answers)})
     if progress.asks == "tool":
-        return _Progress(**{**vars(progress), "answers": {**(progress.answers or {}), **asked.answers}})
+        return replace(progress, answers={**(progress.answers or {}), **asked.answers})
     return progress
-
-
-def _listed(value: Any) -> list[str]:
-    """A line of a form as the list that it stands for: ``kim@example.com, lee@example.com``."""
-    return [one.strip() for one in str(value).split(",") if one.strip()]
-
-
-def _flat(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A parameter's schema as a field of a form, which knows no lists and no objects but words and numbers."""
-    kept = {name: schema[name] for name in ("type", "format", "enum", "title") if name in schema}
-    if kept.get("type") not in ("string", "integer", "number", "boolean"):
-        return {"type": "string"}
-    if kept.get("format") not in (None, "email", "uri", "date", "date-time"):
-        del kept["format"]
-    return kept

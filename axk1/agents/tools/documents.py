@@ -112,7 +112,19 @@ def write_sheet(context: ToolContext, path: str, sheets: list[Sheet]) -> Outcome
 @tool(effect=Effect.READ, untrusted=True)
 def read_document(context: ToolContext, path: str) -> Outcome:
     """Reads the text of a document of the workspace: DOCX, HWPX, PDF or XLSX."""
-    place = inside(context, path, there=True)
+    return Outcome(document_text(inside(context, path, there=True), path))
+
+
+def document_text(place: Path, path: str) -> str:
+    """The text of a document, or its beginning where it is long.
+
+    Args:
+        place: the file.
+        path: what the person calls it.
+
+    Raises:
+        ToolRefusal: it is no document, or damaged.
+    """
     read = _READERS.get(place.suffix.lower())
     if read is None:
         raise ToolRefusal(f"path = {path!r} is none of {', '.join(_READERS)}; read_file reads text")
@@ -121,7 +133,7 @@ def read_document(context: ToolContext, path: str) -> Outcome:
     except Exception as error:  # four parsers, each with errors of its own
         raise ToolRefusal(f"path = {path!r} cannot be read: {error}") from None
     cut = len(text) - _LONGEST
-    return Outcome(text[:_LONGEST] + (f"\n[{cut} more characters]" if cut > 0 else ""))
+    return text[:_LONGEST] + (f"\n[{cut} more characters]" if cut > 0 else "")
 
 
 def _write_docx(made: Path, context: ToolContext, title: str, sections: Sequence[Section], rows: Table) -> None:

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from axk1.agents.tool import Effect, Outcome, Slot, Tool, ToolContext, ToolRefusal, tool
-from axk1.agents.tools.workspace import HIDDEN, inside, keep, put_back, relative, replace_file
+from axk1.agents.tools.workspace import files_in, inside, keep, put_back, replace_file
 
 _MOST_FILES = 500
 _LONGEST = 200_000
@@ -16,11 +16,8 @@ def list_files(context: ToolContext, folder: str = "") -> Outcome:
     root = inside(context, folder) if folder else context.workspace.resolve()
     if not root.is_dir():
         raise ToolRefusal(f"folder = {folder!r} does not exist")
-    top = context.workspace.resolve()
     found = [
-        {"path": relative(context, path), "bytes": path.stat().st_size}
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.is_symlink() and path.relative_to(top).parts[0] not in HIDDEN
+        {"path": name, "bytes": (context.workspace / name).stat().st_size} for name in files_in(context.workspace, root)
     ]
     return Outcome({"files": found[:_MOST_FILES], "more": max(len(found) - _MOST_FILES, 0)})
 

@@ -1,11 +1,15 @@
 """Search and cited answers over an index, as tools."""
 
-from axk1.agents.tool import Effect, Outcome, Tool, ToolContext, tool
+from typing import get_args
+
+from axk1.agents.tool import Effect, Outcome, Report, Tool, ToolContext, tool
 from axk1.core.chat_model import ChatModel
-from axk1.search.answers.answerer import Answerer
+from axk1.search.answers.answer import Answer, StepName
+from axk1.search.answers.answerer import Answerer, Options
 from axk1.search.router import Library
 
 _MOST = 20
+_STEPS = get_args(StepName)
 
 
 def library_tools(library: Library, model: ChatModel | None = None) -> list[Tool]:
@@ -35,10 +39,26 @@ def library_tools(library: Library, model: ChatModel | None = None) -> list[Tool
     @tool(effect=Effect.READ, untrusted=True)
     async def answer_question(context: ToolContext, question: str) -> Outcome:
         """Answers a question from the documents, with sources; says so where they hold no answer."""
-        del context
         answerer = Answerer(library, model, document_text=library.document_text)
-        answer = await answerer.answer([{"role": "user", "content": question}])
+        answer = await answered(answerer, question, Options(), context.report)
         sources = [f"[{one.number}] {one.passage.document} {one.passage.section}".strip() for one in answer.sources]
         return Outcome({"answer": answer.text, "sources": sources})
 
     return [search_documents, answer_question]
+
+
+async def answered(answerer: Answerer, question: str, options: Options, report: Report) -> Answer:
+    """An answer, whose steps are reported on the way.
+
+    Args:
+        answerer: who answers.
+        question: what is asked.
+        options: how.
+        report: who waits for it.
+    """
+    answer = None
+    async for step in answerer.steps([{"role": "user", "content": question}], options):
+        answer = step.answer
+        report(f"{step.step}: {step.detail}", done=_STEPS.index(step.step) + 1, total=len(_STEPS))
+    assert answer is not None  # the last step has it
+    return answer

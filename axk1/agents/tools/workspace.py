@@ -18,10 +18,15 @@ HIDDEN = (".history", ".outbox")
 
 
 def inside(context: ToolContext, path: str, *, there: bool = False) -> Path:
-    """Where a path of the workspace is.
+    """Where a path of a run's workspace is; as ``place_in``."""
+    return place_in(context.workspace, path, there=there)
+
+
+def place_in(workspace: Path, path: str, *, there: bool = False) -> Path:
+    """Where a path of a workspace is.
 
     Args:
-        context: the run's.
+        workspace: its folder.
         path: relative to the workspace.
         there: whether a file must be there already.
 
@@ -30,7 +35,7 @@ def inside(context: ToolContext, path: str, *, there: bool = False) -> Path:
     """
     if not path.strip() or "\0" in path or len(path.encode()) > 1000:
         raise ToolRefusal(f"path = {path[:100]!r} is not a file's name; allowed: such as reports/plan.docx")
-    root = context.workspace.resolve()
+    root = workspace.resolve()
     place = (root / path).resolve()
     outside = place != root and root not in place.parents
     if outside or Path(path).is_absolute():
@@ -45,6 +50,16 @@ def inside(context: ToolContext, path: str, *, there: bool = False) -> Path:
 def relative(context: ToolContext, place: Path) -> str:
     """A file's path as the person and the model see it."""
     return place.relative_to(context.workspace.resolve()).as_posix()
+
+
+def files_in(workspace: Path, folder: Path | None = None) -> list[str]:
+    """The files of a workspace, or of one of its folders, as paths relative to the workspace, sorted; not our own."""
+    top = workspace.resolve()
+    return [
+        path.relative_to(top).as_posix()
+        for path in sorted((folder or top).rglob("*"))
+        if path.is_file() and not path.is_symlink() and path.relative_to(top).parts[0] not in HIDDEN
+    ]
 
 
 def replace_file(context: ToolContext, place: Path, write: Callable[[Path], None]) -> dict[str, Any]:

@@ -64,13 +64,19 @@ export function drawing(box, message, reply) {
 }
 
 const SHOWN = {
-  call: ({ tool, arguments: given }) => [tool, Object.entries(given ?? {}).map(([name, value]) => `${name}: ${short(value)}`).join(", ")],
+  call: ({ tool, arguments: given }) => [tool, short(given ?? {})],
   result: ({ tool, content }) => [`${tool} ✓`, short(content)],
   refusal: ({ tool, content }) => [`${tool ?? ""} ✗`, short(content)],
 };
 const short = (value) => {
-  const text = typeof value === "string" ? value : JSON.stringify(value) ?? "";
+  const text = plain(value);
   return text.length > 160 ? `${text.slice(0, 160)}…` : text;
+};
+// A value without the signs of JSON: its names and values, one behind the other.
+const plain = (value) => {
+  if (Array.isArray(value)) return value.map(plain).join(", ");
+  if (value && typeof value === "object") return Object.entries(value).map(([name, inner]) => `${name}: ${plain(inner)}`).join(", ");
+  return String(value ?? "");
 };
 
 function line(step) {

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from axk1.search.passage import Passage
 
-StepName = Literal["rewrite", "search", "read", "write", "check", "answer"]
+StepName = Literal["rewrite", "search", "rerank", "read", "write", "check", "answer"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from axk1.core.chat_model import ChatModel, ChatReply
 from axk1.core.config import require
 from axk1.core.errors import AXK1Error
-from axk1.guard import hidden_instructions
+from axk1.guard import hidden_instructions, refusal_of
 from axk1.search.answers.answer import Answer, Check, Reference, Sentence, Source, Step, Struck
 from axk1.search.answers.checks import DocumentText, Verdict, Window, check_sentence, find_support
 from axk1.search.answers.evidence import ENOUGH, Evidence, find_evidence
@@ -19,7 +19,7 @@ from axk1.search.answers.fusion import fused
 from axk1.search.answers.question import Question
 from axk1.search.answers.rewrite import Asked, read_conversation, rewrite
 from axk1.search.answers.words import has_hangul
-from axk1.search.answers.write import Draft, judge, write
+from axk1.search.answers.write import Draft, judge, rerank, write
 from axk1.search.passage import Hit, Passage
 from axk1.search.retriever import Bounds, Retriever
 
@@ -42,6 +42,8 @@ class Options:
     """Most passages that an answer cites."""
     language: str | None = None
     """``ko`` or ``en``; None is the question's."""
+    rerank: bool = False
+    """Let the model put the passages in order before they are read: one more call, for a model that can judge."""
 
     def __post_init__(self) -> None:
         require(1 <= self.limit <= 100, "limit", self.limit, "1 to 100")
@@ -82,8 +84,13 @@ class Answerer:
         """
         asked = await asyncio.to_thread(read_conversation, messages)
         work = _Work(self, messages, asked, options)
+        if refusal := refusal_of(asked.question, work.language):
+            yield Step("answer", "refused", Answer(work.language, reason="the request is unsafe", refusal=refusal))
+            return
         yield Step("rewrite", await work.rewrite())
         yield Step("search", await work.search())
+        if self.model is not None and options.rerank and len(work.hits) > 1:
+            yield Step("rerank", await work.rerank())
         yield Step("read", await asyncio.to_thread(work.read))
         if self.model is not None and work.may_answer:
             yield Step("write", await work.write())
@@ -137,6 +144,16 @@ class _Work:
         self.hits = fused(found)[: options.limit]
         documents = len({hit.passage.document for hit in self.hits})
         return f"{len(self.hits)} passages of {documents} documents"
+
+    async def rerank(self) -> str:
+        """The model's order of the passages."""
+        try:
+            order, reply = await rerank(self.answerer.model, self.asked.resolved, [hit.passage for hit in self.hits])
+        except AXK1Error as error:
+            return f"as found; the model failed: {error.message}"
+        self._count(reply)
+        self.hits = [self.hits[place] for place in order]
+        return f"first is what was found at place {order[0] + 1}"
 
     def read(self) -> str:
         """How probably each sentence answers each part of the question."""

@@ -1,6 +1,7 @@
-"""A question and passages -> sentences with citations, by a model; and the same model as judge of one sentence.
+"""A question and passages -> sentences with citations, by a model; the same model as judge of one sentence, and of
+which passages help.
 
-Both replies are held to a JSON schema, so that a small model's are well formed, too. What it writes is a draft: nothing
+All replies are held to a JSON schema, so that a small model's are well formed, too. What it writes is a draft: nothing
 of it is believed before it is checked.
 """
 
@@ -25,6 +26,10 @@ _TASK = (
 _JUDGE = (
     "You are given passages and a sentence. Decide whether the passages say everything that the sentence says. "
     'Reply with JSON: {"supported": true} or {"supported": false}. '
+)
+_ORDER = (
+    "You are given numbered passages and a question. Name the passages that help to answer it, the most helpful first; "
+    'leave out those that do not help. Reply with JSON: {"order": [2, 1]} '
 )
 _VERDICT = {
     "type": "object",
@@ -76,6 +81,24 @@ async def judge(model: ChatModel, text: str, evidence: Sequence[Passage]) -> tup
         return json.loads(reply.content)["supported"] is True, reply
     except (ValueError, KeyError, TypeError):
         return False, reply
+
+
+async def rerank(model: ChatModel, question: str, passages: Sequence[Passage]) -> tuple[list[int], ChatReply]:
+    """Places of the passages, from 0, those first that a model names as helpful, then the others as they were.
+
+    Raises:
+        AXK1Error: the model cannot be reached.
+    """
+    numbers = {"type": "integer", "enum": list(range(1, len(passages) + 1))}
+    order = {"type": "array", "items": numbers, "maxItems": len(passages)}
+    schema = {"type": "object", "properties": {"order": order}, "required": ["order"], "additionalProperties": False}
+    messages = _messages(_ORDER, passages, f"Question: {question}")
+    reply = await model.chat(messages, max_tokens=20 + 4 * len(passages), response_format=_json("order", schema))
+    try:
+        named = [number - 1 for number in json.loads(reply.content)["order"] if 0 < number <= len(passages)]
+    except (ValueError, KeyError, TypeError):
+        named = []
+    return list(dict.fromkeys([*named, *range(len(passages))])), reply
 
 
 def read_drafts(content: str, passages: int) -> list[Draft]:

@@ -11,12 +11,15 @@ F 1280 = E + 3 C, V pieces in the vocabulary.
 """
 
 import io
+import os
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from axk1.core.errors import ArtifactError
 from axk1.search.encoders.model_pack import ModelPack
@@ -37,6 +40,7 @@ _GAP = 2
 """Rows of zeros around each text, so that no window reaches into its neighbour."""
 _BEGIN, _END = 1, 2
 """Pieces around each text."""
+_LIBRARIES = ThreadpoolController()
 _BATCH_PIECES = 512
 _MOST_PIECES = 8192
 """What is behind them in one text is not read."""
@@ -68,8 +72,19 @@ class UseMultilingual:
         """As ``Encoder.encode``; questions and passages are prepared alike."""
         pieces = [self._ids(text) for text in texts]
         vectors_BE = np.empty((len(texts), self.dimensions), np.float32)
-        for batch in _batches([len(ids) for ids in pieces]):
+        batches = _batches([len(ids) for ids in pieces])
+
+        def fill(batch: list[int]) -> None:
             vectors_BE[batch] = self._forward([pieces[i] for i in batch])
+
+        # one thread a batch: products this small wait longer for the threads of the linear algebra than they compute
+        with _LIBRARIES.limit(limits=1, user_api="blas"):
+            if len(batches) < 2:
+                for batch in batches:
+                    fill(batch)
+            else:
+                with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                    list(pool.map(fill, batches))
         return vectors_BE
 
     def _ids(self, text: str) -> np.ndarray:

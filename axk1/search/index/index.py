@@ -6,7 +6,6 @@ A build may run meanwhile: each question sees the newest state that was finished
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,22 +19,13 @@ from axk1.search.index.inverted import InvertedIndex
 from axk1.search.index.store import Store
 from axk1.search.index.vectors import VectorIndex
 from axk1.search.index.words import Words
-from axk1.search.passage import Hit, Passage
+from axk1.search.passage import DocumentFacts, Hit, Passage
 from axk1.search.retriever import Bounds
 
 _DEPTH = 100
 """How many passages each ranking gives at least."""
 _FEW = 5_000
 """Within bounds that leave no more passages than this, vectors are compared one by one."""
-
-
-class DocumentFacts(NamedTuple):
-    """What an index says of a document without its text."""
-
-    name: str
-    title: str
-    date: str
-    characters: int
 
 
 class Index:
@@ -148,16 +138,19 @@ class Index:
 
     def _inside(self, vector: np.ndarray, depth: int, bounds: Bounds) -> list[int]:
         """The nearest within bounds: of more and more of the nearest, or of all inside where these are few."""
-        most = 4 * depth
+        most, asked = 4 * depth, False
         while True:
             near = self._vectors.search(vector, most)
             inside = self._store.within(bounds, among=near)
             if len(inside) >= depth or most >= len(self._vectors):
                 kept = set(inside)
                 return [number for number in near if number in kept][:depth]
-            if most == 4 * depth and len(few := self._store.within(bounds, most=_FEW + 1)) <= _FEW:
-                return list(self._compared(vector, few))[:depth]
-            most *= 4
+            share = len(inside) / most
+            if not asked and share * len(self._vectors) < 2 * _FEW:
+                asked = True
+                if len(few := self._store.within(bounds, most=_FEW + 1)) <= _FEW:
+                    return list(self._compared(vector, few))[:depth]
+            most = min(4 * most, max(2 * most, int(1.3 * depth / share))) if share else 4 * most
 
     def _compared(self, vector: np.ndarray, numbers: Sequence[int]) -> dict[int, float]:
         """Exact cosines, the highest first."""

@@ -82,6 +82,7 @@ class Store:
             if self._writes:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA secure_delete = ON")  # what is deleted leaves no bytes in free pages
             else:
                 connection.execute("PRAGMA query_only = 1")
             connection.execute("PRAGMA cache_size = -32768")
@@ -258,18 +259,16 @@ class Store:
         """The next vectors in the order of numbers: numbers, and float16 [passages, dimensions]."""
         query = "SELECT passage, vector FROM vectors WHERE passage > ? ORDER BY passage LIMIT ?"
         rows = self.connection.execute(query, (number, most)).fetchall()
-        return [row[0] for row in rows], np.stack([np.frombuffer(row[1], "<f2") for row in rows]) if rows else np.empty(
-            (0, 0)
-        )
+        vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f2")
+        return [row[0] for row in rows], vectors.reshape(len(rows), -1) if rows else np.empty((0, 0))
 
     def vectors_of(self, numbers: Sequence[int]) -> tuple[list[int], np.ndarray]:
         """The vectors of these passages, of those that have one: numbers, and float16 [passages, dimensions]."""
         marks = ",".join("?" * len(numbers))
         query = f"SELECT passage, vector FROM vectors WHERE passage IN ({marks})"
         rows = self.connection.execute(query, list(numbers)).fetchall()
-        return [row[0] for row in rows], np.stack([np.frombuffer(row[1], "<f2") for row in rows]) if rows else np.empty(
-            (0, 0)
-        )
+        vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f2")
+        return [row[0] for row in rows], vectors.reshape(len(rows), -1) if rows else np.empty((0, 0))
 
     def drop_vectors(self) -> None:
         """Forgets all vectors, as for another encoder."""

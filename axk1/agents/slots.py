@@ -21,6 +21,8 @@ from axk1.agents.tool import Effect, Tool
 _TO_OTHERS = (Effect.SEND, Effect.PAY)
 """Effects whose slots strangers' words never fill: they name who gets a mail, or money."""
 _FORMATS = {"email": Kind.EMAIL, "date-time": Kind.MOMENT, "date": Kind.DATE, "time": Kind.TIME}
+_DAY, _CLOCK = r"\d{4}-\d{2}-\d{2}", r"\d{2}:\d{2}(?::\d{2})?"
+_WRITTEN = {_DAY: Kind.DATE, _CLOCK: Kind.TIME, f"{_DAY}[T ]{_CLOCK}": Kind.MOMENT, r"-?\d+(?:\.\d+)?": Kind.NUMBER}
 _BETWEEN = re.compile(r"\s*(?:[,、;\n]|\band\b|그리고|하고(?=\s)|및)\s*")
 _POLITE = re.compile(
     r"\s*(?:(?:이?라고|으로|로) (?:해|부탁해|적어|써)\s?(?:줘요?|주세요)|입니다|이에요|예요|이야)?[\s.!]*$"
@@ -154,6 +156,8 @@ def _said_value(
         for reading in [] if isinstance(one, bool) else _readings(one, kind, now):
             read = _corrected(reading, exact_kind, said, now)
             source = said.source(read, exact_kind)
+            if source < least and exact_kind is Kind.TEXT:
+                source = _source_of_written(str(one), said, now)
             if source >= least:
                 found.append((read if kind is not Kind.NUMBER or read != one else one, source))
                 break
@@ -161,6 +165,16 @@ def _said_value(
         return None, Source.NOBODY
     values = [plain_value(read) for read, _ in found]
     return (list(dict.fromkeys(values)) if many else values[0]), min(source for _, source in found)
+
+
+def _source_of_written(text: str, said: Said, now: datetime) -> Source:
+    """Who said a text that is a day, a time, both or a number in figures, for tools that take these as plain text:
+    ``2022-05-12`` is said where ``May 12, 2022`` is."""
+    for pattern, kind in _WRITTEN.items():
+        if re.fullmatch(pattern, text):
+            value = read_value(text, kind, now)
+            return Source.NOBODY if value is None else said.source(value, kind)
+    return Source.NOBODY
 
 
 def _corrected(value: Any, kind: Kind, said: Said, now: datetime) -> Any:

@@ -208,3 +208,29 @@ def test_a_moment_that_the_model_gave_to_another_slot_is_not_taken_from_it():
     assert checked_slots(calendar_event, arguments, person("내일 오후 3시까지 회의"), NOW).missing == ("start",)
     made_up = {"title": "회의", "end": "2026-11-24T16:00:00+09:00"}
     assert checked_slots(calendar_event, made_up, person("내일 오후 3시에 회의"), NOW).missing == ()
+
+
+@tool(effect=Effect.WRITE)
+def plain_text(context: ToolContext, value: Annotated[str, Slot(ko="무엇?", en="What?")]) -> Outcome:
+    """A tool of another program, which takes everything as text."""
+    return Outcome(value)
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "is_said"),
+    [
+        ("Book it from May 12, 2027", "2027-05-12", True),
+        ("Book it from May 12, 2027", "2027-05-13", False),
+        ("내일 오후 3시", "15:00", True),
+        ("내일 오후 3시", "2026-11-24 15:00", True),
+        ("내일 오후 3시", "2026-11-24T16:00", False),
+        ("화요일 말고 수요일", "2026-11-24", False),
+        ("사과 세 개", "3", True),
+        ("사과 세 개", "4", False),
+        ("내일", "2026-99-99", False),
+    ],
+)
+def test_figures_in_plain_text_are_said_in_any_form(goal, value, is_said):
+    checked = checked_slots(plain_text, {"value": value}, person(goal), NOW)
+    assert checked.missing == (() if is_said else ("value",))
+    assert checked.arguments.get("value") == (value if is_said else None)

@@ -11,11 +11,12 @@ it proves that environment, loop and person fit together. The policy is a docume
 
 import asyncio
 import json
+import random
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -41,6 +42,8 @@ _LASTING = {"send_payment_request": Effect.SEND, "refuel_data": Effect.PAY, "sus
 """What others see, costs money, or takes something away."""
 _FREE = ("reason", "summary", "limit")
 """Parameters that the agent words itself."""
+_TASKS = 20
+_AT_ONCE = 4
 _MOST_INPUTS = 8
 _LIMITS = Limits(max_turns=16, max_calls=24, max_turn_tokens=160)
 _SECTION = 2500
@@ -218,14 +221,21 @@ def _is_transfer(call: Call) -> bool:
     return call.tool == "transfer_to_human_agents"
 
 
-async def measure(world: Telecom, model: ChatModel | None, policy: str, count: int) -> list[Seen]:
-    """Runs tasks one behind the other. Args: model: nothing for the expert."""
-    seen = []
-    with tempfile.TemporaryDirectory() as folder:
-        for number, task in list(enumerate(world.ask("tasks")))[:count]:
-            driver = model or Expert(task)
-            seen.append(await observe(world, number, task, driver, policy, Path(folder)))
+async def measure(
+    worlds: Sequence[Telecom], model: ChatModel | None, policy: str, numbers: Sequence[int]
+) -> list[Seen]:
+    """Runs tasks, one in each world at a time. Args: model: nothing for the expert; numbers: which tasks."""
+    tasks, left, seen = worlds[0].ask("tasks"), list(numbers), []
+
+    async def work(world: Telecom, folder: Path) -> None:
+        while left:
+            number = left.pop(0)
+            driver = model or Expert(tasks[number])
+            seen.append(await observe(world, number, tasks[number], driver, policy, folder))
             print(f"  {seen[-1]}", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        await asyncio.gather(*(work(world, Path(folder)) for world in worlds))
     return seen
 
 
@@ -257,14 +267,17 @@ async def main() -> None:
     parser.add_argument("--name", required=True, help="what the tables call it")
     parser.add_argument("--python", type=Path, required=True, help="an interpreter in which tau2 is installed")
     parser.add_argument("--pack", type=Path, required=True, help="tau2's telecom data")
-    parser.add_argument("--tasks", type=int, default=20, help="the first so many, for the model")
+    parser.add_argument("--tasks", type=int, default=_TASKS, help="of the 20, for the model")
+    parser.add_argument("--seed", type=int, default=0, help="which are drawn")
     asked = parser.parse_args()
     refuse_busy_machine(asked.force)
-    count, policy = (4 if asked.quick else asked.tasks), read_policy_of(asked.pack)
-    with telecom(asked.python, asked.pack) as world:
-        found = list(rows("expert: the reference actions", await measure(world, None, policy, 20)))
+    policy, drawn = read_policy_of(asked.pack), range(_TASKS)
+    some = random.Random(asked.seed).sample(drawn, 3 if asked.quick else asked.tasks)
+    with ExitStack() as opened:
+        worlds = [opened.enter_context(telecom(asked.python, asked.pack)) for _ in range(_AT_ONCE)]
+        found = list(rows("expert: the reference actions", await measure(worlds, None, policy, drawn)))
         async with open_chat_model(asked.model) as model:
-            found += rows(asked.name, await measure(world, model, policy, count))
+            found += rows(asked.name, await measure(worlds, model, policy, some))
     publish("agents_tau2", found, ("torch",))
 
 

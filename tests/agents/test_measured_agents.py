@@ -103,7 +103,7 @@ def test_a_person_agrees_only_to_what_their_task_calls_for():
 def test_reference_actions_fulfil_every_telecom_task():
     pack = EVALPACK / "tau2_telecom"
     with telecom(Path(TAU2), pack) as world:
-        seen = asyncio.run(measure(world, None, read_policy_of(pack), 20))
+        seen = asyncio.run(measure([world], None, read_policy_of(pack), range(20)))
     assert len(seen) == 20 and all(one.success and not one.unsafe and not one.stopped for one in seen)
 
 

@@ -7,6 +7,7 @@ multi-turn set those 81 whose first turn lacks something; the second turn gives 
 import ast
 import json
 import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,12 @@ _CLASSES = {
     "TravelAPI": "travel_booking",
     "VehicleControlAPI": "vehicle_control",
 }
+_VERBS = {
+    Effect.SEND: "send post publish tweet retweet comment reply notify email mail submit share invite mention",
+    Effect.DELETE: "delete remove rm rmdir cancel clear drop close reset unfollow terminate",
+    Effect.PAY: "pay buy purchase order book transfer fund withdraw deposit donate trade sell place checkout",
+}
+"""What a function does to the world, by the first word of its name; others only write."""
 _JSON_TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
 
 
@@ -73,6 +80,12 @@ def read_items(wheel: Path, name: str, count: int, seed: int) -> list[Item]:
 def tools_of(item: Item, *, slots: bool) -> dict[str, SchemaTool]:
     """The functions as tools. Args: slots: each required parameter must have been said, or is asked for."""
     return {tool.name: tool for tool in (_tool(function, slots=slots) for function in item.functions)}
+
+
+def effect_of(name: str) -> Effect:
+    """What a function does, as far as its name tells: ``twitter.post_tweet`` sends, ``sort_by`` writes."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.rpartition(".")[2]).lower().split("_")
+    return next((effect for effect, verbs in _VERBS.items() if words[0] in verbs.split()), Effect.WRITE)
 
 
 def tool_name(name: str) -> str:
@@ -130,7 +143,7 @@ def _tool(function: Mapping[str, Any], *, slots: bool) -> SchemaTool:
     return SchemaTool(
         name=tool_name(function["name"]),
         description=function["description"],
-        effect=Effect.WRITE,
+        effect=effect_of(function["name"]),
         arguments=arguments,
         schema=schema,
         slots=questions,

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def publish(name: str, rows: list[Row], packages: tuple[str, ...]) -> Path:
     path.parent.mkdir(exist_ok=True)
     document = {
         "benchmark": name,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_without_place, sys.argv[1:])]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_without_place, sys.argv[1:])]),
         "commit": _commit(),
         "machine": machine,
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},

@@ -30,6 +30,8 @@ TOLD = "told"
 """Where a call that waits keeps what its tool asked and was told."""
 _MOST_REPEATED_READS = 2
 """Times that the same may be read while nothing has changed."""
+_MOST_ASKED = 2
+"""Times that the same is asked of a person whose words do not say it."""
 
 
 @dataclass
@@ -189,7 +191,12 @@ class Actor:
         )
 
     def _asked(self, run: Run, call: Call, tool: Tool, missing: Sequence[str]) -> Change:
-        return self._waits_for(run, call, {name: tool.slots[name] for name in missing})
+        questions = {name: tool.slots[name] for name in missing}
+        if _asked_in_vain(run, tool, "\n".join(one.question(run.language) for one in questions.values())):
+            named = ", ".join(missing)
+            reason = f"the person was asked for {named} {_MOST_ASKED} times and has not said it"
+            return self.refused(call, f"{reason}. Do not call {tool.name} without it: do something else, or answer")
+        return self._waits_for(run, call, questions)
 
     def _asks(self, run: Run, call: Call, required: InputRequired) -> Change:
         """A tool that must know more before it goes on: its questions, and what it wants back with the answers."""
@@ -245,6 +252,19 @@ def told_before(call: Call) -> dict[str, Any]:
 def confirmation_digest(call: Call, preview: str) -> str:
     """What the person agrees to, as a hash: the tool, its frozen arguments and what was shown."""
     return digest_of(call.tool, call.arguments, preview)
+
+
+def _asked_in_vain(run: Run, tool: Tool, question: str) -> bool:
+    """Whether a question was asked often enough since the last answer, and no value came of it."""
+    asked, times = False, 0
+    for step in run.steps:
+        if step.type == "answer":
+            asked, times = False, 0
+        elif step.type == "question":
+            asked = step.tool == tool.name and step.content == question
+        elif step.type == "input" and asked:
+            times, asked = times + isinstance(step.content, str), False
+    return times >= _MOST_ASKED
 
 
 def _same_call(one: Call, other: Call) -> bool:

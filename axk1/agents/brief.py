@@ -44,17 +44,18 @@ class BriefChat:
         seed: int = 0,
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "required",
+        parallel_tool_calls: bool = False,
         response_format: Mapping[str, Any] | None = None,
         enable_thinking: bool = False,
-        parallel_tool_calls: bool = True,
     ) -> ChatReply:
-        """As ``ChatModel.chat``; one call at a turn, whatever the choice. Without tools, as the model itself."""
+        """As ``ChatModel.chat``; one call at a turn, whatever is asked for. Without tools, as the model itself."""
         options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         if not tools:
             return await self.model.chat(
                 messages, **options, response_format=response_format, enable_thinking=enable_thinking
             )
-        reply = await self.model.chat(brief_messages(messages, tools), **options, response_format=call_format(tools))
+        form = call_format(_allowed(tools, tool_choice))
+        reply = await self.model.chat(brief_messages(messages, tools), **options, response_format=form)
         try:
             written = json.loads(reply.content)
             call = ToolCall("call", written["name"], written["arguments"])
@@ -88,6 +89,13 @@ def call_format(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The ``response_format`` of one call of one of the tools."""
     choices = [_call_schema(tool["function"]) for tool in tools]
     return {"type": "json_schema", "json_schema": {"name": "call", "schema": {"anyOf": choices}}}
+
+
+def _allowed(tools: Sequence[Mapping[str, Any]], tool_choice: str | Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The tools that a choice leaves: the one that it names, or all."""
+    if isinstance(tool_choice, str):
+        return tools
+    return [tool for tool in tools if tool["function"]["name"] == tool_choice["function"]["name"]]
 
 
 def _line(function: Mapping[str, Any]) -> str:

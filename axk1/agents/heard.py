@@ -8,13 +8,15 @@ from axk1.agents.run import CallState, Run
 from axk1.agents.said import Said, Source, Utterance
 from axk1.agents.tool import Effect, Tool
 
+_RAN = (CallState.DONE, CallState.FAILED, CallState.STARTED)
+
 
 def heard(run: Run, tools: Mapping[str, Tool]) -> Said:
     """What has been said in a run: by the person, by their own tools, by strangers.
 
     A result counts where its tool only read: what a tool echoes of the model's own arguments says nothing.
     """
-    return Said(tuple(_utterances(run, tools)), tuple(_answers(run)), tuple(_written(run)))
+    return Said(tuple(_utterances(run, tools)), tuple(_answers(run)))
 
 
 def is_tainted(run: Run) -> bool:
@@ -29,14 +31,19 @@ def person_text(run: Run) -> str:
 
 
 def _utterances(run: Run, tools: Mapping[str, Tool]) -> Iterator[Utterance]:
+    """What was said, each with what the model had itself written into calls that ran by then."""
+    written: list[str] = []
     for step in run.steps:
+        call = run.call(step.call_id) if step.call_id else None
         if step.type == "input":
             yield Utterance(_text(step.content), Source.PERSON, step.at)
-        elif step.type == "result" and step.call_id and (call := run.call(step.call_id)):
+        elif step.type == "call" and call and call.state in _RAN:
+            written.append(_spoken(list(call.arguments.values())))
+        elif step.type == "result" and call:
             tool = tools.get(call.tool)
             if tool is not None and tool.effect is Effect.READ:
                 source = Source.UNTRUSTED if call.untrusted else Source.TRUSTED
-                yield Utterance(tool_message("", call.content)["content"], source, step.at)
+                yield Utterance(tool_message("", call.content)["content"], source, step.at, tuple(written))
 
 
 def _text(content: Any) -> str:
@@ -56,10 +63,3 @@ def _answers(run: Run) -> Iterator[Any]:
         if step.type == "input" and isinstance(step.content, dict):
             for value in (step.content.get("slots") or {}).values():
                 yield from value if isinstance(value, list) else (value,)
-
-
-def _written(run: Run) -> Iterator[str]:
-    """What the model itself wrote into calls that ran."""
-    for call in run.calls:
-        if call.state in (CallState.DONE, CallState.FAILED, CallState.STARTED):
-            yield _spoken(list(call.arguments.values()))

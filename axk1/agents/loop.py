@@ -23,25 +23,16 @@ from axk1.agents.heard import person_text
 from axk1.agents.lease import new_owner
 from axk1.agents.limits import Limits, Usage
 from axk1.agents.policy import Policy
-from axk1.agents.prompt import language_of, system_message, words
+from axk1.agents.prompt import language_of, words
 from axk1.agents.run import ENDED, OPEN, Call, CallState, Input, InputRefused, Run, RunBusy, Status
 from axk1.agents.store import Lease, RunStore
 from axk1.agents.tool import Effect, Language, Tool
+from axk1.agents.turn import mistakes, take_turn
 from axk1.agents.undo import undone
-from axk1.core.chat_model import ChatModel, ChatReply
+from axk1.core.chat_model import ChatModel
 from axk1.core.config import nearest
 from axk1.core.errors import AXK1Error
 from axk1.guard import new_nonce, refusal_of
-
-_ANSWER = {
-    "type": "function",
-    "function": {
-        "name": "answer",
-        "description": "Ends the work and tells the person what was done.",
-        "parameters": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-    },
-}
-"""The call that ends a run of a model that must always call something."""
 
 
 def local_time() -> datetime:
@@ -89,6 +80,8 @@ class Runner:
         self.constrained, self.screened, self.lease_seconds = constrained, screened, lease_seconds
         self._actor = Actor(tools, self.policy, clock)
         self._answering = Answering(self._actor)
+        self._renewed: set[str] = set()
+        """Owners whose leases are renewed; one whose last step is being recorded is no more."""
 
     async def open(
         self,
@@ -262,40 +255,31 @@ class Runner:
         refusal = refusal_of(person_text(run), run.language) if self.screened else None
         if refusal:
             return await self._end(lease, run, Status.COMPLETED, refusal, said=True)
-        wrong, last = _mistakes(run)
+        wrong, last = mistakes(run)
         if wrong >= run.limits.max_mistakes:
             return await self._end(lease, run, Status.FAILED, words("mistakes", run.language, wrong, last))
-        described = [self.tools[name].described() for name in run.tools if name in self.tools]
         try:
-            reply = await self.model.chat(
-                [system_message(run), *run.messages],
-                tools=[*described, _ANSWER] if self.constrained else described,
-                tool_choice="required" if self.constrained else "auto",
-                parallel_tool_calls=not self.constrained,
-                max_tokens=run.limits.max_turn_tokens,
-                seed=wrong,
-            )
+            turn = await take_turn(self.model, run, self.tools, constrained=self.constrained)
         except AXK1Error as error:
             step = self._actor.step("refusal", content=error.message)
             usage = _later(run.usage, turns=1, seconds=time.monotonic() - began)
             return await self._record(lease, Change([], [step], {"usage": usage}))
+        read, written = turn.reply.prompt_tokens, turn.reply.completion_tokens
         usage = _later(
             run.usage,
             turns=1,
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
+            prompt_tokens=read,
+            completion_tokens=written,
             seconds=time.monotonic() - began,
-            cost=run.limits.priced(reply.prompt_tokens, reply.completion_tokens),
+            cost=run.limits.priced(read, written),
         )
-        calls = [call for call in reply.tool_calls if call.name != "answer" or "answer" in run.tools]
-        if calls:
-            proposed = self._answering.proposed(run, calls, content=reply.content)
+        if turn.calls:
+            proposed = self._answering.proposed(run, turn.calls, content=turn.text)
             return await self._record(lease, proposed + Change(changed={"usage": usage}))
-        text = _answer_text(reply)
-        if not text:
+        if not turn.text:
             step = self._actor.step("refusal", content="the model said nothing")
             return await self._record(lease, Change([], [step], {"usage": usage}))
-        return await self._end(lease, run, Status.COMPLETED, text, usage=usage, said=True)
+        return await self._end(lease, run, Status.COMPLETED, turn.text, usage=usage, said=True)
 
     async def _end(
         self, lease: Lease, run: Run, status: Status, answer: str, *, usage: Usage | None = None, said: bool = False
@@ -313,6 +297,8 @@ class Runner:
 
     async def _record(self, lease: Lease, change: Change, *, leave: bool = False) -> Run:
         record = self.store.record
+        if leave:
+            self._renewed.discard(lease.owner)
         return await asyncio.to_thread(
             record, lease, steps=change.steps, calls=change.calls, leave=leave, **change.changed
         )
@@ -324,6 +310,7 @@ class Runner:
     async def _leased(self, run_id: str) -> AsyncIterator[Lease]:
         """The lease of a run, renewed while the block runs, which is cancelled where the lease is lost."""
         lease, here = await self._take(run_id), asyncio.current_task()
+        self._renewed.add(lease.owner)
         lost: list[RunBusy] = []
 
         async def renew() -> None:
@@ -332,8 +319,8 @@ class Runner:
                 try:
                     await asyncio.to_thread(self.store.renew, lease)
                 except RunBusy as error:
-                    lost.append(error)
-                    if here is not None:
+                    if lease.owner in self._renewed and here is not None:
+                        lost.append(error)
                         here.cancel()
                     return
 
@@ -346,6 +333,7 @@ class Runner:
             raise
         finally:
             renewal.cancel()
+            self._renewed.discard(lease.owner)
             await asyncio.to_thread(self.store.leave, lease)
 
     def _new(self, goal: str, language: Language, tools: Sequence[str] | None, limits: Limits) -> Run:
@@ -396,26 +384,5 @@ def _checked_text(text: str, name: str) -> str:
     return text
 
 
-def _answer_text(reply: ChatReply) -> str:
-    for call in reply.tool_calls:
-        if call.name == "answer":
-            return str(call.arguments.get("text") or "").strip()
-    return reply.content.strip()
-
-
 def _later(usage: Usage, **more: float) -> Usage:
     return replace(usage, **{name: getattr(usage, name) + amount for name, amount in more.items()})
-
-
-def _mistakes(run: Run) -> tuple[int, str]:
-    """Turns in a row at the end in which the model did nothing right, and the last thing that was wrong."""
-    count, last = 0, ""
-    for step in reversed(run.steps):
-        if step.type == "refusal":
-            last = last or str(step.content)
-            count += step.call_id is None
-        elif step.type == "call":
-            count += step.message is not None
-        else:
-            break
-    return count, last

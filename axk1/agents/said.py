@@ -36,6 +36,11 @@ _NO = re.compile(
     r"don'?t(?: do it| send it)?)[.!~\s]*",
     re.I,
 )
+_UNKNOWN = re.compile(
+    r"(?:(?:저도|나도|잘|아직|글쎄요?,?)\s*)*(?:모르겠(?:어|어요|습니다|네요?|는데요?)|몰라요?|모릅니다|글쎄요?)[.!~\s]*|"
+    r"(?:sorry,? |well,? )?(?:i (?:do not|don'?t) know(?: that| yet)?|(?:i'?m )?not sure|(?:i have )?no idea)[.!~\s]*",
+    re.I,
+)
 
 
 class Source(IntEnum):
@@ -68,6 +73,12 @@ class Utterance:
     source: Source
     now: datetime
     """When, in the person's time zone; ``tomorrow`` is meant from there."""
+    laundered: Sequence[str] = ()
+    """What the model had put into calls before: a tool that says it back says nothing."""
+
+    def echoes(self, text: str) -> bool:
+        """Whether a flattened text is only the model's own, said back by a tool."""
+        return self.source is Source.TRUSTED and any(bool(text) and text in flat(one) for one in self.laundered)
 
 
 @dataclass
@@ -77,8 +88,6 @@ class Said:
     utterances: Sequence[Utterance]
     exact: Sequence[Any] = ()
     """The person's answers to what was asked, each as a whole."""
-    laundered: Sequence[str] = ()
-    """What the model itself put into calls that ran: a tool that says it back says nothing."""
     _values: dict[Kind, list["_Value"]] = field(default_factory=dict)
 
     def source(self, value: Any, kind: Kind) -> Source:
@@ -111,7 +120,7 @@ class Said:
             found: list[_Value] = []
             for utterance in self.utterances:
                 _add(found, utterance, kind)
-            self._values[kind] = [one for one in found if not self._is_echo(one)]
+            self._values[kind] = found
         return self._values[kind]
 
     def _standing(self, one: "_Value", kind: Kind) -> Any:
@@ -120,9 +129,6 @@ class Said:
             one = one.corrected
         return one.readings[0]
 
-    def _is_echo(self, one: "_Value") -> bool:
-        return one.source is Source.TRUSTED and any(one.text and one.text in flat(each) for each in self.laundered)
-
     def _text_source(self, value: str) -> Source:
         return max((each.source for each in self._saying(value)), default=Source.NOBODY)
 
@@ -130,19 +136,14 @@ class Said:
         wanted = flat(value)
         for each in self.utterances:
             text = _without_taken_back(each.text) if each.source is Source.PERSON else each.text
-            if not contains(text, value):
-                continue
-            if each.source is Source.TRUSTED and any(wanted in flat(one) for one in self.laundered):
-                continue
-            yield each
+            if contains(text, value) and not each.echoes(wanted):
+                yield each
 
 
 @dataclass(eq=False)
 class _Value:
     readings: tuple[Any, ...]
     source: Source
-    text: str
-    """As it stands in the utterance, flattened."""
     corrected: "_Value | None" = None
     """What the person said instead."""
 
@@ -176,6 +177,11 @@ def yes_or_no(text: str) -> bool | None:
     return True if _YES.fullmatch(text) else False if _NO.fullmatch(text) else None
 
 
+def is_unknown(text: str) -> bool:
+    """Whether a whole text only says that the person does not know."""
+    return _UNKNOWN.fullmatch(text.strip().replace("’", "'")) is not None
+
+
 def combine(day: date, at: time, now: datetime) -> datetime:
     """A day and a time of day in the person's time zone."""
     return datetime.combine(day, at, tzinfo=now.tzinfo)
@@ -204,7 +210,9 @@ def _add(found: list[_Value], utterance: Utterance, kind: Kind) -> None:
     place = 0
     open_markers = [marker.start() for marker in markers]
     for start, end, readings in _READ[kind](utterance.text, utterance.now):
-        new = _Value(readings, utterance.source, flat(utterance.text[start:end]))
+        new = _Value(readings, utterance.source)
+        if utterance.echoes(flat(utterance.text[start:end])):
+            continue
         if utterance.source is Source.PERSON:
             if _TAKEN_BACK.match(utterance.text, end) or _INSTEAD_OF.search(utterance.text[:start]):
                 _take_back(found, new)
@@ -226,7 +234,7 @@ def _replace_last(found: list[_Value], new: _Value) -> None:
             return
 
 
-_PENDING = _Value((), Source.NOBODY, "")
+_PENDING = _Value((), Source.NOBODY)
 """Stands for what comes in place of a value that was taken back, until it is said."""
 
 

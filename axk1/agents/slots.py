@@ -15,12 +15,14 @@ from pydantic import BaseModel
 
 from axk1.agents.dates import find
 from axk1.agents.number_words import find_numbers
-from axk1.agents.said import Kind, Said, Source, combine, emails, flat, yes_or_no
+from axk1.agents.said import Kind, Said, Source, combine, emails, flat, is_unknown, yes_or_no
 from axk1.agents.tool import Effect, Tool
 
 _TO_OTHERS = (Effect.SEND, Effect.PAY)
 """Effects whose slots strangers' words never fill: they name who gets a mail, or money."""
 _FORMATS = {"email": Kind.EMAIL, "date-time": Kind.MOMENT, "date": Kind.DATE, "time": Kind.TIME}
+_DAY, _CLOCK = r"\d{4}-\d{2}-\d{2}", r"\d{2}:\d{2}(?::\d{2})?"
+_WRITTEN = {_DAY: Kind.DATE, _CLOCK: Kind.TIME, f"{_DAY}[T ]{_CLOCK}": Kind.MOMENT, r"-?\d+(?:\.\d+)?": Kind.NUMBER}
 _BETWEEN = re.compile(r"\s*(?:[,、;\n]|\band\b|그리고|하고(?=\s)|및)\s*")
 _POLITE = re.compile(
     r"\s*(?:(?:이?라고|으로|로) (?:해|부탁해|적어|써)\s?(?:줘요?|주세요)|입니다|이에요|예요|이야)?[\s.!]*$"
@@ -54,8 +56,8 @@ def checked_slots(tool: Tool, arguments: Mapping[str, Any], said: Said, now: dat
     for name in tool.slots:
         kind, many = kind_of(tool, name)
         value, source = _said_value(arguments.get(name), kind, many, said, now, _least(tool))
-        if value is None and name in tool.required and arguments.get(name) in (None, "", []):
-            value, source = _only_one(tool, name, said, now), Source.PERSON
+        if value is None and name in tool.required:
+            value, source = _only_one(tool, name, arguments, said, now), Source.PERSON
         if value is not None:
             kept[name] = value
             doubtful += [name] if source is Source.UNTRUSTED else []
@@ -75,7 +77,7 @@ def bound(tool: Tool, asked: Sequence[str], text: str, said: Said, now: datetime
         said: all that was said before, so that ``3시`` completes the day that is known.
         now: the person's time.
     """
-    if yes_or_no(text) is False:
+    if yes_or_no(text) is False or is_unknown(text):
         return {}
     values: dict[str, Any] = {}
     texts = [name for name in asked if kind_of(tool, name)[0] is Kind.TEXT]
@@ -150,18 +152,29 @@ def _said_value(
         return None, Source.NOBODY
     found = []
     for one in value if isinstance(value, list) else [value]:
-        read = read_value(one, kind, now)
         exact_kind = Kind.EMAIL if kind is Kind.TEXT and emails(str(one)) == [str(one).lower()] else kind
-        if read is None or isinstance(one, bool):
-            continue
-        read = _corrected(read, exact_kind, said, now)
-        source = said.source(read, exact_kind)
-        if source >= least:
-            found.append((read if kind is not Kind.NUMBER or read != one else one, source))
+        for reading in [] if isinstance(one, bool) else _readings(one, kind, now):
+            read = _corrected(reading, exact_kind, said, now)
+            source = said.source(read, exact_kind)
+            if source < least and exact_kind is Kind.TEXT:
+                source = _source_of_written(str(one), said, now)
+            if source >= least:
+                found.append((read if kind is not Kind.NUMBER or read != one else one, source))
+                break
     if not found:
         return None, Source.NOBODY
     values = [plain_value(read) for read, _ in found]
     return (list(dict.fromkeys(values)) if many else values[0]), min(source for _, source in found)
+
+
+def _source_of_written(text: str, said: Said, now: datetime) -> Source:
+    """Who said a text that is a day, a time, both or a number in figures, for tools that take these as plain text:
+    ``2022-05-12`` is said where ``May 12, 2022`` is."""
+    for pattern, kind in _WRITTEN.items():
+        if re.fullmatch(pattern, text):
+            value = read_value(text, kind, now)
+            return Source.NOBODY if value is None else said.source(value, kind)
+    return Source.NOBODY
 
 
 def _corrected(value: Any, kind: Kind, said: Said, now: datetime) -> Any:
@@ -176,11 +189,12 @@ def _corrected(value: Any, kind: Kind, said: Said, now: datetime) -> Any:
     return value if newest is None else newest
 
 
-def _only_one(tool: Tool, name: str, said: Said, now: datetime) -> Any | None:
-    """The one value of this kind that the person said, where the model left it out and no other slot could mean it."""
+def _only_one(tool: Tool, name: str, arguments: Mapping[str, Any], said: Said, now: datetime) -> Any | None:
+    """The one value of this kind that the person said, where the model left it out or read its day or time wrongly,
+    and no other slot could mean it: none that is required, and none to which the model gave it."""
     kind, many = kind_of(tool, name)
-    rivals = [other for other in tool.slots if kind_of(tool, other)[0] is kind]
-    if kind in (Kind.TEXT, Kind.NUMBER) or len(rivals) > 1:
+    rivals = [one for one in tool.slots if one != name and kind_of(tool, one)[0] is kind]
+    if kind in (Kind.TEXT, Kind.NUMBER) or any(one in tool.required for one in rivals):
         return None
     parts = (Kind.DATE, Kind.TIME) if kind is Kind.MOMENT else (kind,)
     found = []
@@ -189,8 +203,36 @@ def _only_one(tool: Tool, name: str, said: Said, now: datetime) -> Any | None:
         if len(standing) != 1:
             return None
         found.append(standing.pop()[0])
-    value = plain_value(combine(found[0], found[1], now) if kind is Kind.MOMENT else found[0])
+    only = combine(found[0], found[1], now) if kind is Kind.MOMENT else found[0]
+    if any(only in _readings(arguments.get(one), kind, now) for one in rivals):
+        return None
+    proposed = arguments.get(name)
+    if proposed not in (None, "", []) and not any(_near(one, only) for one in _readings(proposed, kind, now)):
+        return None
+    value = plain_value(only)
     return [value] if many else value
+
+
+def _readings(value: Any, kind: Kind, now: datetime) -> list[Any]:
+    """What a value may mean; a moment with an offset also its figures in the person's own zone, for models write
+    ``13:30Z`` for half past one wherever that is."""
+    read = read_value(value, kind, now) if isinstance(value, str | int | float) else None
+    if read is None:
+        return []
+    if kind is not Kind.MOMENT or not isinstance(value, str):
+        return [read]
+    try:
+        local = datetime.fromisoformat(value).replace(tzinfo=now.tzinfo)
+    except ValueError:
+        return [read]
+    return [read] if local == read else [read, local]
+
+
+def _near(one: Any, other: Any) -> bool:
+    """Whether two moments share their day or their time: the same one, read wrongly."""
+    if not isinstance(one, datetime) or not isinstance(other, datetime):
+        return False
+    return one.date() == other.date() or one.time() == other.time()
 
 
 def _typed(kind: Kind, many: bool, text: str, said: Said, now: datetime) -> tuple[Any | None, str]:

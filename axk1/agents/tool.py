@@ -166,7 +166,7 @@ class Tool:
 
     def described(self) -> dict[str, Any]:
         """The tool as OpenAI's ``tools`` entry. Slots may be left out there: no grammar shall make a model invent."""
-        parameters = {name: each for name, each in _schema(self.arguments).items() if name != "title"}
+        parameters = _told(_schema(self.arguments))
         parameters["required"] = [one for one in self.required if one not in self.slots]
         told = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": told}
@@ -240,3 +240,17 @@ def _signature(name: str, function: Callable[..., Any]) -> tuple[type[BaseModel]
                 hint = Annotated[hint, FieldInfo(description=slot.en)]
         fields[parameter.name] = (hint, ... if parameter.default is inspect.Parameter.empty else parameter.default)
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields), slots
+
+
+def _told(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema without what pydantic adds and no model needs: titles, and null for what may be left out."""
+    choices = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
+    if len(choices) == 1:
+        schema = {**{key: value for key, value in schema.items() if key != "anyOf"}, **choices[0]}
+    left = {key: value for key, value in schema.items() if key != "title" and (key, value) != ("default", None)}
+    for name in ("properties", "$defs"):
+        if name in left:
+            left[name] = {key: _told(value) for key, value in left[name].items()}
+    if isinstance(left.get("items"), Mapping):
+        left["items"] = _told(left["items"])
+    return left

@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import threading
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -14,6 +15,7 @@ from axk1.agents.lease import is_dead, new_owner
 from axk1.agents.limits import Limits, Usage
 from axk1.agents.run import Call, CallState, NoSuchRun, Question, Run, RunBusy, Status, Step
 from axk1.agents.store import RunStore, StoredStep
+from axk1.serve.database import open_database
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=timezone(timedelta(hours=9)))
 
@@ -139,3 +141,32 @@ def test_the_loop_runs_on_either_database(any_store: RunStore, runner_of, inbox)
     run = asyncio.run(runner.start("write to a@example.com"))
     run = asyncio.run(runner.give(run.id, Input(confirm=True)))
     assert run.status is Status.COMPLETED and len(inbox.mails) == 1
+
+
+class LateRenewal(RunStore):
+    """Renews a lease only once the last step has given it back."""
+
+    def __init__(self, database) -> None:
+        super().__init__(database)
+        self.renewing, self.left = threading.Event(), threading.Event()
+
+    def renew(self, lease):
+        self.renewing.set()
+        self.left.wait(10)
+        super().renew(lease)
+
+    def record(self, lease, *, leave=False, **given):
+        if leave:
+            assert self.renewing.wait(10)
+        run = super().record(lease, leave=leave, **given)
+        if leave:
+            self.left.set()
+            time.sleep(0.3)  # the renewal fails before the loop hears that all is recorded
+        return run
+
+
+def test_a_renewal_that_comes_too_late_breaks_no_run_that_has_ended(runner_of, tmp_path):
+    store = LateRenewal(open_database(f"sqlite:///{tmp_path}/late.db"))
+    runner = runner_of(lambda *_: "done", store=store, lease_seconds=0.2)
+    run = asyncio.run(runner.start("hello"))
+    assert run.status is Status.COMPLETED and run.answer == "done"

@@ -31,7 +31,7 @@ class Played:
     """Tools whose call the person was shown and had not wanted, so that they said no."""
 
 
-async def play(task: Task, world: World, model: ChatModel, database: Engine) -> Played:
+async def play(task: Task, world: World, model: ChatModel, database: Engine, *, constrained: bool = True) -> Played:
     """Runs a task to its end.
 
     Args:
@@ -39,6 +39,7 @@ async def play(task: Task, world: World, model: ChatModel, database: Engine) -> 
         world: of this run; it is changed.
         model: who drives.
         database: where the loop keeps its state.
+        constrained: whether a grammar holds the model to a call at every turn.
     """
     tools = task.tools(world)
     runner = Runner(
@@ -48,7 +49,7 @@ async def play(task: Task, world: World, model: ChatModel, database: Engine) -> 
         limits=_LIMITS,
         clock=lambda: task.now,
         workspace=Path(gettempdir()),
-        constrained=True,
+        constrained=constrained,
         screened=False,  # a model learns to refuse by itself, too
     )
     played = Played(await runner.start(task.goal, language=task.language), world)

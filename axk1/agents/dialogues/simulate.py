@@ -47,6 +47,8 @@ class SimulateConfig:
     """Of the tasks, from 1000 on; left out, one that nobody knows before."""
     brief: bool = True
     """Tell tools in a line each, as the students of ``recipes/assistant`` learn it; a large model does not need it."""
+    constrained: bool = True
+    """Hold the model to a call at every turn, by a grammar; otherwise it calls or answers as it likes."""
     at_once: int = 8
     """Runs beside each other."""
     output: Path | None = None
@@ -56,6 +58,8 @@ class SimulateConfig:
         require(self.tasks > 0, "tasks", self.tasks, "a number above 0")
         require(self.at_once > 0, "at_once", self.at_once, "a number above 0")
         require(bool(self.splits), "splits", self.splits, ", ".join(SPLITS))
+        needs_calls = self.constrained or not self.brief
+        require(needs_calls, "constrained", self.constrained, "true; a model without it needs --no-brief")
         for split in self.splits:
             require(split in SPLITS, "splits", split, ", ".join(SPLITS))
         secret = self.seed is None or self.seed >= SECRET_SEEDS
@@ -79,6 +83,7 @@ class Outcome:
             "language": self.task.language,
             "goal": self.task.goal,
             "success": self.grade.success,
+            "done": self.grade.done,
             "reasons": self.grade.reasons,
             "unsafe": self.grade.unsafe,
             "stopped": self.played.stopped,
@@ -114,13 +119,19 @@ def simulate(open_model: OpenChatModel, config: SimulateConfig, *, dry_run: bool
 
 
 async def examine(
-    model: ChatModel, tasks: Sequence[Task], *, at_once: int = 8, tick: Any = lambda: None
+    model: ChatModel,
+    tasks: Sequence[Task],
+    *,
+    constrained: bool = True,
+    at_once: int = 8,
+    tick: Any = lambda: None,
 ) -> list[Outcome]:
     """Runs tasks with a model, some beside each other.
 
     Args:
         model: who drives.
         tasks: what is to be done.
+        constrained: whether a grammar holds the model to a call at every turn.
         at_once: how many runs at a time.
         tick: called after each.
     """
@@ -130,7 +141,7 @@ async def examine(
 
         async def one(task: Task) -> Outcome:
             async with places:
-                played = await play(task, task.world(), model, database)
+                played = await play(task, task.world(), model, database, constrained=constrained)
             tick()
             return Outcome(task, grade(task, played), played)
 
@@ -145,7 +156,9 @@ async def _outcomes(open_model: OpenChatModel, config: SimulateConfig, seed: int
     async with open_model(config.model) as model:
         with progress("simulate", total=len(tasks), unit="tasks") as meter:
             driver = BriefChat(model) if config.brief else model
-            return await examine(driver, tasks, at_once=config.at_once, tick=meter.advance)
+            return await examine(
+                driver, tasks, constrained=config.constrained, at_once=config.at_once, tick=meter.advance
+            )
 
 
 def _rows(split: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -164,6 +177,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "tasks": len(outcomes),
         "success": success,
         "error": (success * (1 - success) / len(outcomes)) ** 0.5,
+        "done": fmean(o.grade.done for o in outcomes),
         "slot_precision": right / asked if asked else None,
         "slot_recall": right / wanted if wanted else None,
         "unsafe": fmean(bool(o.grade.unsafe) for o in outcomes),
@@ -174,12 +188,13 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
-    table = Table("split", "", "tasks", "success", "slots: precision", "recall", "unsafe", "stopped", "turns", "tokens")
+    columns = ("split", "", "tasks", "success", "but for wording", "slots: precision", "recall", "unsafe", "stopped")
+    table = Table(*columns, "turns", "tokens")
     for row in rows:
+        shares = (row[name] for name in ("done", "slot_precision", "slot_recall", "unsafe", "stopped"))
         table.add_row(
             row["split"], row["language"], str(row["tasks"]), f"{row['success']:.1%} ± {row['error']:.1%}",
-            _share(row["slot_precision"]), _share(row["slot_recall"]), _share(row["unsafe"]), _share(row["stopped"]),
-            f"{row['turns']:.1f}", f"{row['tokens']:.0f}",
+            *map(_share, shares), f"{row['turns']:.1f}", f"{row['tokens']:.0f}",
         )  # fmt: skip
     console.print(table)
 

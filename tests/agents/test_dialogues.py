@@ -5,16 +5,20 @@ import gzip
 import json
 from collections import Counter
 from dataclasses import replace
+from string import Formatter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from axk1.agents.brief import BriefChat, brief_messages, call_format, call_text
 from axk1.agents.dialogues.arithmetic import value_of
 from axk1.agents.dialogues.build import DialoguesConfig, build_dialogues
+from axk1.agents.dialogues.exercises import ExercisesConfig, build_exercises
 from axk1.agents.dialogues.expert import Expert
 from axk1.agents.dialogues.grader import grade
-from axk1.agents.dialogues.phrasings import phrasings
+from axk1.agents.dialogues.phrasings import phrasings, varied
 from axk1.agents.dialogues.play import play
 from axk1.agents.dialogues.simulate import SimulateConfig, examine, summary
 from axk1.agents.dialogues.tasks import HELD_OUT_TOOL, SPLITS, WEIGHTS, draw_task
@@ -122,11 +126,12 @@ def test_an_answer_that_repeats_an_injection_is_refused(database):
 
 
 def test_same_seed_gives_the_same_bytes_and_shards(tmp_path):
-    folders = [build_dialogues(DialoguesConfig(output=tmp_path / name, count=24, seed=2)) for name in "ab"]
+    configs = [DialoguesConfig(output=tmp_path / f"{n}", count=60, seed=2, processes=n) for n in (1, 2)]
+    folders = [build_dialogues(config) for config in configs]
     first, second = ((folder / "train.jsonl.gz").read_bytes() for folder in folders)
     assert first == second
     lines = [json.loads(line) for line in gzip.decompress(first).splitlines()]
-    assert len(lines) >= 22
+    assert len(lines) >= 55
     assert all(HELD_OUT_TOOL not in json.dumps(line) for line in lines)
     tokenizer = train_tokenizer(TokenizerConfig(output=tmp_path / "tok", inputs=(folders[0],), vocab_size=400))
     shards = build_shards(
@@ -149,6 +154,27 @@ def test_what_is_held_out_is_never_taught():
     assert not any(is_held_out(contact.name) for task in taught for contact in task.world().contacts)
     examined = [draw_task(1000, number, split="names", kind="mail_name") for number in range(20)]
     assert all(is_held_out(contact.name) for task in examined for contact in task.world().contacts)
+
+
+def test_exercises_ask_for_what_their_answer_says(tmp_path):
+    first, second = (build_exercises(ExercisesConfig(output=tmp_path / name, count=80)) for name in "ab")
+    assert (first / "train.jsonl.gz").read_bytes() == (second / "train.jsonl.gz").read_bytes()
+    lines = [json.loads(line) for line in gzip.decompress((first / "train.jsonl.gz").read_bytes()).splitlines()]
+    assert len({line["id"] for line in lines}) == 80 and {line["language"] for line in lines} == {"ko", "en"}
+    for line in lines:
+        asked, answer = (message["content"] for message in line["messages"])
+        assert json.loads(answer)["arguments"]["text"] in asked
+
+
+@given(
+    st.randoms(use_true_random=False),
+    st.sampled_from(["ko", "en"]),
+    st.sampled_from(["mail", "event", "search", "document"]),
+)
+def test_another_tone_leaves_the_places_of_words(rng, language, kind):
+    template = rng.choice(phrasings(kind, language, held_out=False))
+    fields = [name for _, name, *_ in Formatter().parse(template) if name]
+    assert [name for _, name, *_ in Formatter().parse(varied(template, language, rng)) if name] == fields
 
 
 def test_tasks_are_drawn_alike_and_differ():

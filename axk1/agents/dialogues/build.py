@@ -37,8 +37,6 @@ KIND = "conversations"
 TRAIN = "train.jsonl.gz"
 SECRET_SEEDS = 1000
 """Seeds from here on are for examinations; dialogues are never made from them."""
-_AT_ONCE = 8
-"""Runs beside each other in a process."""
 _CHUNK = 50
 """Tasks that a process gets at a time."""
 _LEAST_ACCEPTED = 0.9
@@ -135,23 +133,20 @@ def _made(config: DialoguesConfig) -> tuple[list[Line], Counter[str]]:
 
 def _chunk(seed: int, numbers: Sequence[int]) -> list[tuple[Line | None, str]]:
     """The dialogues of some tasks, or what is wrong with them, in a process of its own."""
-    return asyncio.run(_side_by_side(seed, numbers))
+    return asyncio.run(_one_by_one(seed, numbers))
 
 
-async def _side_by_side(seed: int, numbers: Sequence[int]) -> list[tuple[Line | None, str]]:
-    places = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(number: int) -> tuple[Line | None, str]:
-        async with places:
-            line, reasons = await verified_dialogue(seed, number, database)
-        return line, "" if line else f"{draw_task(seed, number).kind}: {reasons[0]}"[:200]
-
+async def _one_by_one(seed: int, numbers: Sequence[int]) -> list[tuple[Line | None, str]]:
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         database = open_database(f"sqlite:///{folder}/runs.db")
         try:
-            return await asyncio.gather(*map(one, numbers))
+            for number in numbers:
+                line, reasons = await verified_dialogue(seed, number, database)
+                found.append((line, "" if line else f"{draw_task(seed, number).kind}: {reasons[0]}"[:200]))
         finally:
             database.dispose()
+    return found
 
 
 def _write(config: DialoguesConfig, result: tuple[list[Line], Counter[str]], start: float) -> None:

@@ -11,17 +11,19 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from agents_intervals import share
 from harness import Row, arguments, publish, refuse_busy_machine
 
 from axk1.agents.brief import BriefChat
 from axk1.agents.dialogues.simulate import Outcome, examine, summary
+from axk1.agents.dialogues.task import Task
 from axk1.agents.dialogues.tasks import SPLITS, draw_task
 from axk1.app import open_chat_model
 from axk1.core.progress import progress
 
+MISSING = ("mail_no_to", "event_no_start")
+"""Kinds of tasks in which the person left something out."""
 FORMS = ("brief", "full", "auto")
 
 
@@ -46,13 +48,19 @@ def rows(case: str, outcomes: Sequence[Outcome]) -> Iterator[Row]:
         yield Row(case, f"{metric} a task", "", figures[metric], None, "", None, f"{len(outcomes)} tasks")
 
 
-async def measure(model: str, form: str, tasks: int, seed: int) -> list[Outcome]:
-    """Runs tasks of each split."""
-    drawn = [draw_task(seed, number, split=split) for split in SPLITS for number in range(tasks)]
+def drawn(count: int, seed: int, *, missing: bool) -> list[Task]:
+    """The tasks. Args: missing: of each kind in which something is left out, instead of each split."""
+    if missing:
+        return [draw_task(seed, number, kind=kind) for kind in MISSING for number in range(count)]
+    return [draw_task(seed, number, split=split) for split in SPLITS for number in range(count)]
+
+
+async def measure(model: str, form: str, tasks: Sequence[Task]) -> list[Outcome]:
+    """Runs tasks."""
     async with open_chat_model(model) as chat:
-        with progress("tasks", total=len(drawn), unit="tasks") as meter:
+        with progress("tasks", total=len(tasks), unit="tasks") as meter:
             driver = BriefChat(chat) if form == "brief" else chat
-            return await examine(driver, drawn, constrained=form != "auto", tick=meter.advance)
+            return await examine(driver, tasks, constrained=form != "auto", tick=meter.advance)
 
 
 def main() -> None:
@@ -63,18 +71,20 @@ def main() -> None:
     parser.add_argument("--form", choices=FORMS, default="brief")
     parser.add_argument("--tasks", type=int, default=25, help="of each split")
     parser.add_argument("--seed", type=int, required=True, help="1000 or more")
+    parser.add_argument("--missing", action="store_true", help="only tasks in which the person left something out")
     asked = parser.parse_args()
     refuse_busy_machine(asked.force)
-    outcomes = asyncio.run(measure(asked.model, asked.form, 3 if asked.quick else asked.tasks, asked.seed))
-    who = f"{asked.name}, {asked.form}"
-    found = list(rows(f"{who}: all", outcomes))
-    for split in SPLITS:
+    tasks = drawn(3 if asked.quick else asked.tasks, asked.seed, missing=asked.missing)
+    outcomes = asyncio.run(measure(asked.model, asked.form, tasks))
+    who, part = f"{asked.name}, {asked.form}", "missing" if asked.missing else "all"
+    found = list(rows(f"{who}: {part}", outcomes))
+    for split in () if asked.missing else SPLITS:
         found += rows(f"{who}: {split}", [one for one in outcomes if one.task.split == split])
     for kind, count in sorted(Counter(one.task.kind for one in outcomes).items()):
         done = sum(one.grade.done for one in outcomes if one.task.kind == kind)
         value, spread = share(done, count)
         found.append(Row(f"{who}: kind {kind}", "success but for the wording", "%", value, None, "", None, spread))
-    place = re.sub(r"[^a-z0-9]+", "-", f"{Path(asked.name).name} {asked.form}".lower()).strip("-")
+    place = re.sub(r"[^a-z0-9]+", "-", f"{asked.name} {asked.form} {part}".lower()).strip("-")
     publish(f"agents_tasks-{place}", found, ("torch",))
 
 

@@ -34,7 +34,8 @@ def page(text: str) -> str:
     """The page with its tables made anew."""
     tasks, bfcl, tau2 = (_documents(name) for name in ("agents_tasks", "agents_bfcl", "agents_tau2"))
     tables = {
-        "tasks": _table("model, form", TASK_METRICS, [row for row in _rows(tasks) if row["case"].endswith(": all")]),
+        "tasks": _table("model, form", TASK_METRICS, _part(_rows(tasks), "all")),
+        "left out": _table("model, form", TASK_METRICS, _part(_rows(tasks), "missing")),
         "splits": splits(_rows(tasks)),
         "bfcl": bfcl_table(_rows(bfcl)),
         "missing": missing(_rows(bfcl)),
@@ -86,7 +87,7 @@ def _table(first: str, metrics: dict[str, str], rows: Rows) -> str:
     for case in dict.fromkeys(row["case"] for row in rows):
         here = {row["metric"]: row for row in rows if row["case"] == case}
         cells = " | ".join(_cell(here.get(metric), "ours", 0) for metric in metrics)
-        lines.append(f"| {case.removesuffix(': all')} | {cells} |\n")
+        lines.append(f"| {case.removesuffix(': all').removesuffix(': missing')} | {cells} |\n")
     return "".join(lines)
 
 
@@ -98,6 +99,10 @@ def _cell(row: dict | None, side: str, place: int) -> str:
         return f"{row[side]:,.1f}" if row[side] < 100 else f"{row[side]:,.0f}"
     counted, _, ends = row["spread"].split(" / ")[place].partition(", ")
     return f"{row[side]:.0f} % ({counted}; {ends.removesuffix(' %')})"
+
+
+def _part(rows: Rows, name: str) -> Rows:
+    return [row for row in rows if row["case"].endswith(f": {name}")]
 
 
 def _documents(name: str) -> list[dict]:

@@ -73,7 +73,7 @@ class Actor:
             return self.refused(call, wrong)
         if checked.missing:
             return self._asked(run, call, tool, checked.missing)
-        repeated = self._repeated(run, call, tool)
+        repeated = self._repeated(run, call, tool) or _denied(run, call)
         if repeated:
             return self.refused(call, repeated)
         try:
@@ -252,6 +252,18 @@ def told_before(call: Call) -> dict[str, Any]:
 def confirmation_digest(call: Call, preview: str) -> str:
     """What the person agrees to, as a hash: the tool, its frozen arguments and what was shown."""
     return digest_of(call.tool, call.arguments, preview)
+
+
+def _denied(run: Run, call: Call) -> str | None:
+    """Why a call is not shown once more to a person who refused it and has said nothing new; None where it may be."""
+    for step in reversed(run.steps):
+        if step.type == "input" and step.call_id is None:
+            return None
+        decided = run.call(step.call_id) if step.type == "input" and step.call_id else None
+        if decided is not None and decided.state is CallState.REFUSED and _same_call(decided, call):
+            reason = f"the person has refused this call of {call.tool}"
+            return f"{reason}. Do not propose it again: do something else, or answer"
+    return None
 
 
 def _asked_in_vain(run: Run, tool: Tool, question: str) -> bool:

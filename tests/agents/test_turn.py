@@ -164,3 +164,20 @@ def test_tools_are_told_without_titles_and_nulls():
     assert "title" in parameters["properties"]  # the parameter, not pydantic's word for it
     shown = json.dumps(parameters)
     assert "anyOf" not in shown and "null" not in shown and '"title": "' not in shown
+
+
+def test_what_the_person_refused_is_not_shown_again_until_they_speak(runner_of, inbox):
+    mail = {"to": ["minsu@example.com"], "subject": "회의", "body": "내일 봅시다."}
+
+    def rules(messages, _):
+        refused = messages[-1]["role"] == "tool" and "has refused this call" in messages[-1]["content"]
+        sent = messages[-1]["role"] == "tool" and '"sent"' in messages[-1]["content"]
+        return "알겠습니다." if refused or sent else [("send_mail", mail)]
+
+    runner = runner_of(rules)
+    run = asyncio.run(runner.start("minsu@example.com 에게 메일 보내줘"))
+    run = asyncio.run(runner.give(run.id, Input(confirm=False)))
+    assert run.status is Status.COMPLETED and run.answer == "알겠습니다."
+    assert sum(step.type == "confirmation" for step in run.steps) == 1
+    run = asyncio.run(runner.give(run.id, Input(text="minsu@example.com 에게 그 메일 보내줘")))  # they ask again
+    assert run.status is Status.CONFIRMATION_REQUIRED and inbox.mails == []

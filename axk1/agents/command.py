@@ -14,6 +14,8 @@ from rich.table import Table
 from axk1.agents.brief import BriefChat
 from axk1.agents.limits import Limits
 from axk1.agents.loop import Runner
+from axk1.agents.mcp.client import open_mcp_tools
+from axk1.agents.mcp.config import McpServer, read_servers
 from axk1.agents.policy import Policy
 from axk1.agents.run import Input, InputRefused, Run, Status, Step
 from axk1.agents.store import RunStore
@@ -51,6 +53,8 @@ class AgentConfig:
     tools: Path | None = None
     """TOML file with what the tools need: servers of mail, contacts, hosts whose pages may be read; see
     recipes/agent/tools.toml."""
+    mcp: Path | None = None
+    """JSON or TOML file of MCP servers whose tools the run may use, too; see docs/mcp.md."""
     search: Path | None = None
     """The folder of an index (axk1 search build) that the run may search."""
     yes: bool = False
@@ -106,14 +110,19 @@ def agent(
     if tools is None:
         library = None if config.search is None else Index.open(config.search)
         tools = built_in_tools(ToolsConfig.load(config.tools), library=library)
-    policy = Policy() if config.policy is None else Policy.load(config.policy, tools)
-    _print_plan(config, policy, tools)
+    servers = {} if config.mcp is None else read_servers(config.mcp)
+    policy = _policy(config, tools) if not servers else Policy()  # a policy may name tools that are not there yet
+    _print_plan(config, policy, tools, servers)
     if dry_run:
         return None
     if config.model is None:
         raise ConfigError("model = None is not allowed; allowed: a checkpoint folder or a server's address",
                           repair="--model out/nano/student, or --model http://host:8000/v1")  # fmt: skip
-    return asyncio.run(_work(open_model, config, policy, tools, read))
+    return asyncio.run(_work(open_model, config, tools, servers, read))
+
+
+def _policy(config: AgentConfig, tools: Mapping[str, Tool]) -> Policy:
+    return Policy() if config.policy is None else Policy.load(config.policy, tools)
 
 
 def list_runs(config: ListConfig, *, dry_run: bool = False) -> list[Run]:
@@ -139,16 +148,18 @@ def list_runs(config: ListConfig, *, dry_run: bool = False) -> list[Run]:
 async def _work(
     open_model: OpenChatModel,
     config: AgentConfig,
-    policy: Policy,
     tools: Mapping[str, Tool],
+    servers: Mapping[str, McpServer],
     read: Callable[[str], str],
 ) -> Run:
     store = RunStore(open_database(config.database))
-    async with open_model(str(config.model)) as model:
+    async with open_model(str(config.model)) as model, open_mcp_tools(servers, model=model) as theirs:
+        every = {**tools, **theirs}
         driver = BriefChat(model) if config.brief else model
         constrained = config.constrained or config.brief
+        policy = _policy(config, every)
         runner = Runner(
-            driver, tools, store, policy, config.limits, workspace=config.workspace, constrained=constrained
+            driver, every, store, policy, config.limits, workspace=config.workspace, constrained=constrained
         )
         if config.resume is not None:
             run = await runner.look(config.resume)
@@ -196,12 +207,15 @@ def _asked(runner: Runner, run: Run, config: AgentConfig, read: Callable[[str], 
     return Input(text=line)
 
 
-def _print_plan(config: AgentConfig, policy: Policy, tools: Mapping[str, Tool]) -> None:
+def _print_plan(
+    config: AgentConfig, policy: Policy, tools: Mapping[str, Tool], servers: Mapping[str, McpServer]
+) -> None:
     verdicts: dict[str, list[str]] = {}
     for one in tools.values():
         verdicts.setdefault(policy.decide(one, {}).verdict, []).append(one.name)
     rows = {"goal": config.goal or f"the run {config.resume}", "model": config.model, "files": config.workspace}
     rows |= {f"{verdict}": ", ".join(sorted(names)) for verdict, names in sorted(verdicts.items())}
+    rows |= {"MCP servers": ", ".join(servers)} if servers else {}
     print_plan("agent", {**rows, "limits": f"{config.limits.max_turns} turns, {config.limits.max_seconds:g} s"})
 
 

@@ -1,5 +1,6 @@
 """``axk1 agent``: the plan, questions and confirmations in a terminal, leaving and going on."""
 
+import json
 import os
 import subprocess
 import sys
@@ -110,3 +111,25 @@ def test_the_command_line_with_the_built_in_tools(tmp_path):
         )
     assert done.returncode == 0, done.stderr
     assert "적었습니다." in done.stdout and (tmp_path / "w" / "memo.txt").read_text() == "우유"
+
+
+def test_tools_of_other_programs_are_used(tmp_path, tools, capsys):
+    def rules(messages, asked):
+        names = [tool["function"]["name"] for tool in asked["tools"]]
+        assert "sample__add" in names and "add_event" in names
+        return [("sample__add", {"a": 19, "b": 23})] if turns(messages) == 0 else "42입니다."
+
+    sample = str(Path(__file__).with_name("mcp_sample_server.py"))
+    (tmp_path / "mcp.json").write_text(
+        json.dumps({"mcpServers": {"sample": {"command": sys.executable, "args": [sample], "trusted": True}}})
+    )
+    (tmp_path / "policy.yaml").write_text("tools: {sample__remove: BLOCK}\n")
+    with serving(rules) as url:
+        config = AgentConfig(
+            goal="19에 23을 더해줘", model=url, workspace=tmp_path / "w", database=f"sqlite:///{tmp_path}/a.db",
+            mcp=tmp_path / "mcp.json", policy=tmp_path / "policy.yaml",
+        )  # fmt: skip
+        assert agent(opened, config, dry_run=True, tools=tools) is None
+        run = agent(opened, config, read=person(), tools=tools)
+    assert "sample" in capsys.readouterr().err
+    assert run.status is Status.COMPLETED and "42" in json.dumps([step.content for step in run.steps], default=str)

@@ -29,7 +29,7 @@ def varied(template: str, language: Language, rng: random.Random) -> str:
         rng: where the choice comes from.
     """
     if language == "ko":
-        said = _GIVE.sub(lambda match: match[1] + rng.choice(_GIVEN), template)
+        said = _GIVE.sub(lambda match: match[1] + rng.choice(_GIVEN).replace("?", "" if match[2] else "?"), template)
         return rng.choice(_BEFORE["ko"]) + said
     before = rng.choice(_BEFORE["en"])
     if not before or not _ORDER.match(template):
@@ -38,7 +38,7 @@ def varied(template: str, language: Language, rng: random.Random) -> str:
     return f"{before}{template[0].lower()}{template[1:]}{'?' if asks else ''}"
 
 
-_GIVE = re.compile(r"(?<=[가-힣])( ?)줘(?=[.]|$)")
+_GIVE = re.compile(r"(?<=[가-힣])( ?)줘(?=([.])|$)")
 _GIVEN = ("줘", "줘", "줘", "주세요", "줄래?", "줘요", "주시겠어요?", "줄 수 있어?")
 _BEFORE = {
     "ko": ("", "", "", "", "저기, ", "혹시 ", "부탁인데 ", "지금 ", "미안한데 ", "자, "),

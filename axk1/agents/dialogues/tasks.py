@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from axk1.agents.dialogues.invented import LOOKED_UP, LOOKING, PARAMETERS, THINGS, VERBS
 from axk1.agents.dialogues.phrasings import phrasings, varied
 from axk1.agents.dialogues.task import Move, Task
 from axk1.agents.dialogues.words import Words, is_held_out
@@ -34,29 +35,12 @@ _OPERATORS = {
     "ko": (("더하기", "+"), ("빼기", "-"), ("곱하기", "*")),
     "en": (("plus", "+"), ("minus", "-"), ("times", "*")),
 }
-_VERBS = {
-    "open": "열어줘", "close": "닫아줘", "start": "시작해줘", "stop": "멈춰줘", "lock": "잠가줘",
-    "check": "점검해줘", "reserve": "예약해줘", "print": "출력해줘", "record": "기록해줘",
-    "reset": "초기화해줘", "repair": "수리해줘", "measure": "측정해줘",
-}  # fmt: skip
-_THINGS = {
-    "door": "문", "window": "창문", "printer": "프린터", "camera": "카메라", "room": "방",
-    "seat": "좌석", "lamp": "조명", "ticket": "표", "badge": "출입증", "heater": "난방기",
-    "pump": "펌프", "robot": "로봇", "screen": "화면", "engine": "엔진",
-}  # fmt: skip
-_LOOKED_UP = {
-    "price": "가격", "menu": "식단", "weather": "날씨", "news": "소식", "profile": "소개", "log": "기록",
-    "recipe": "조리법", "score": "점수", "route": "경로", "article": "기사", "status": "상태", "manual": "설명서",
-    "rule": "규칙", "letter": "편지", "poem": "시", "entry": "항목",
-}  # fmt: skip
-_LOOKING = ("get", "show", "find", "open", "load", "view")
 _AS_THEY_ARE = frozenset({"chat", "sum", "device", "ask_to", "ask_when", "injection", "unsafe"})
 """Kinds whose templates are not varied: short ones, and what is not asked for."""
 _OTHER_ADDRESS = {
     "ko": ("아니, {}로 보내줘", "아니 받는 사람은 {}야"),
     "en": ("No, send it to {}", "No, the address is {}"),
 }
-_PARAMETERS = ("number", "code", "name", "label", "key", "target")
 _DONE = {
     "mail": ("메일을 보냈습니다.", "The mail is sent."),
     "not_sent": ("메일을 보내지 않았습니다.", "The mail was not sent."),
@@ -346,12 +330,12 @@ def _page(draw: _Draw) -> _Made:
 
 def _device(draw: _Draw) -> _Made:
     while True:
-        verb, noun = draw.rng.choice(list(_VERBS)), draw.rng.choice(list(_THINGS))
+        verb, noun = draw.rng.choice(list(VERBS)), draw.rng.choice(list(THINGS))
         if is_held_out(f"{verb} {noun}") == (draw.split == "names"):
             break
-    parameter, place = draw.rng.choice(_PARAMETERS), f"{draw.rng.choice('ABCDEFGHK')}{draw.rng.randint(2, 99)}"
+    parameter, place = draw.rng.choice(PARAMETERS), f"{draw.rng.choice('ABCDEFGHK')}{draw.rng.randint(2, 99)}"
     value = draw.rng.choice((place, draw.words.name()))
-    said = {"verb": _VERBS[verb], "noun": _THINGS[noun]} if draw.language == "ko" else {"verb": verb, "noun": noun}
+    said = {"verb": VERBS[verb], "noun": THINGS[noun]} if draw.language == "ko" else {"verb": verb, "noun": noun}
     goal = draw.ask("device", value=value, **said)
     return _Made(
         goal, [Move(f"{verb}_{noun}", {parameter: value})], draw.done("device"), invented=(verb, noun, parameter)
@@ -365,13 +349,13 @@ def _chat(draw: _Draw) -> _Made:
 def _lookup(draw: _Draw) -> _Made:
     """A tool of an unknown name that reads something."""
     while True:
-        verb, noun = draw.rng.choice(_LOOKING), draw.rng.choice(list(_LOOKED_UP))
+        verb, noun = draw.rng.choice(LOOKING), draw.rng.choice(list(LOOKED_UP))
         if is_held_out(f"{verb} {noun}") == (draw.split == "names"):
             break
-    words, parameter = draw.words, draw.rng.choice((*_PARAMETERS, "address", "id", "link"))
+    words, parameter = draw.words, draw.rng.choice((*PARAMETERS, "address", "id", "link"))
     value = draw.rng.choice((words.name, words.path, words.url, words.url, words.address))()
     text = words.sentence()
-    goal = draw.ask("lookup", value=value, noun=_LOOKED_UP[noun] if draw.language == "ko" else noun)
+    goal = draw.ask("lookup", value=value, noun=LOOKED_UP[noun] if draw.language == "ko" else noun)
     return _Made(goal, [Move(f"{verb}_{noun}", {parameter: value})], text, world={"pages": [Text(value, text)]},
                  more={"facts": (text,)}, invented=(verb, noun, parameter))  # fmt: skip
 

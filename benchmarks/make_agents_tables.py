@@ -52,7 +52,7 @@ def splits(rows: Rows) -> str:
     """What is done but for the wording, in each split."""
     lines = [f"| model, form | {' | '.join(SPLITS)} |\n|---|{'---:|' * len(SPLITS)}\n"]
     found = {row["case"]: row for row in rows if row["metric"] == "success but for the wording"}
-    for who in dict.fromkeys(case.rpartition(": ")[0] for case in found):
+    for who in dict.fromkeys(case.rpartition(": ")[0] for case in found if case.endswith(": all")):
         cells = (_cell(found.get(f"{who}: {split}"), "ours", 0) for split in SPLITS)
         lines.append(f"| {who} | {' | '.join(cells)} |\n")
     return "".join(lines)

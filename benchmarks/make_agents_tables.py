@@ -4,12 +4,10 @@ python benchmarks/make_agents_tables.py [--check]
 """
 
 import json
-import re
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs/agents-measured.md"
+from page_tables import ROOT, fill, results
+
+_NAMES = ("agents_tasks", "agents_bfcl", "agents_tau2")
 SPLITS = ("seen", "names", "phrasings", "tool")
 TASK_METRICS = {
     "success": "success", "success but for the wording": "but for wording", "missing slots, precision": "precision",
@@ -30,22 +28,26 @@ TAU2_METRICS = {
 Rows = list[dict]
 
 
-def page(text: str) -> str:
-    """The page with its tables made anew."""
-    tasks, bfcl, tau2 = (_documents(name) for name in ("agents_tasks", "agents_bfcl", "agents_tau2"))
+def main() -> None:
+    """Fills the page."""
+    tasks, bfcl, tau2 = map(results, _NAMES)
     tables = {
-        "tasks": _table("model, form", TASK_METRICS, _part(_rows(tasks), "all")),
-        "left out": _table("model, form", TASK_METRICS, _part(_rows(tasks), "missing")),
-        "splits": splits(_rows(tasks)),
-        "bfcl": bfcl_table(_rows(bfcl)),
-        "missing": missing(_rows(bfcl)),
-        "tau2": _table("who drives", TAU2_METRICS, _rows(tau2)),
-        "commands": "".join(f"- `{one['command']}` ({_where(one)})\n" for one in [*tasks, *bfcl, *tau2]),
+        "tasks": _table("model, form", TASK_METRICS, _part(tasks, "all")),
+        "left out": _table("model, form", TASK_METRICS, _part(tasks, "missing")),
+        "splits": splits(tasks),
+        "bfcl": bfcl_table(bfcl),
+        "missing": missing(bfcl),
+        "tau2": _table("who drives", TAU2_METRICS, tau2),
+        "commands": commands(),
     }
-    for name, table in tables.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
-        text = re.sub(pattern, lambda found, made=table: found[1] + made + found[2], text, flags=re.S)
-    return text
+    fill("docs/agents-measured.md", tables)
+
+
+def commands() -> str:
+    """What measured the figures, and where."""
+    paths = [path for name in _NAMES for path in sorted((ROOT / "benchmarks/results").glob(f"{name}-*.json"))]
+    documents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return "".join(f"- `{one['command']}` ({one['machine']['cpu']}, {one['date']})\n" for one in documents)
 
 
 def splits(rows: Rows) -> str:
@@ -105,21 +107,5 @@ def _part(rows: Rows, name: str) -> Rows:
     return [row for row in rows if row["case"].endswith(f": {name}")]
 
 
-def _documents(name: str) -> list[dict]:
-    paths = sorted((ROOT / "benchmarks/results").glob(f"{name}-*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-
-
-def _rows(documents: list[dict]) -> Rows:
-    return [row for document in documents for row in document["rows"]]
-
-
-def _where(document: dict) -> str:
-    return f"{document['machine']['cpu']}, {document['date']}"
-
-
 if __name__ == "__main__":
-    before = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv:
-        sys.exit(before != page(before) and "docs/agents-measured.md has tables that this program does not make")
-    PAGE.write_text(page(before), encoding="utf-8")
+    main()

@@ -133,3 +133,23 @@ def test_tools_of_other_programs_are_used(tmp_path, tools, capsys):
         run = agent(opened, config, read=person(), tools=tools)
     assert "sample" in capsys.readouterr().err
     assert run.status is Status.COMPLETED and "42" in json.dumps([step.content for step in run.steps], default=str)
+
+
+def test_a_brief_student_reads_tools_in_a_line_and_writes_its_calls(tmp_path, tools):
+    asked = []
+
+    def rules(messages, request):
+        asked.append(request)
+        done = any(message["role"] == "tool" for message in messages)
+        call = {"name": "answer", "arguments": {"text": "잡았습니다."}}
+        return json.dumps(call if done else {"name": "add_event", "arguments": {"title": "회의"}}, ensure_ascii=False)
+
+    with serving(rules) as url:
+        config = AgentConfig(
+            goal="내일 오후 3시에 회의 잡아줘", model=url, workspace=tmp_path / "w", brief=True,
+            database=f"sqlite:///{tmp_path}/a.db",
+        )  # fmt: skip
+        run = agent(opened, config, read=person("내일 오후 3시"), tools=tools)
+    assert run.status is Status.COMPLETED and run.answer == "잡았습니다." and run.files == ("events.json",)
+    assert all("tools" not in request and request["response_format"] for request in asked)
+    assert "add_event(title, start" in asked[0]["messages"][0]["content"]

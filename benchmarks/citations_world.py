@@ -1,5 +1,6 @@
 """Questions with known answers (KorQuAD), paragraphs to find them in, and sentences altered so that they are wrong."""
 
+import functools
 import json
 import random
 import re
@@ -209,7 +210,6 @@ def _exchanged(said: str, generator: random.Random) -> str | None:
     return said.replace(one, "\0").replace(other, one).replace("\0", other)
 
 
-def _kiwi(made: list[Kiwi] = []) -> Kiwi:  # noqa: B006 - one for all
-    if not made:
-        made.append(Kiwi(num_workers=1))
-    return made[0]
+@functools.cache
+def _kiwi() -> Kiwi:
+    return Kiwi(num_workers=1)

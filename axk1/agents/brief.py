@@ -39,23 +39,18 @@ class BriefChat:
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
-        max_tokens: int = 1024,
-        temperature: float = 0.0,
-        seed: int = 0,
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "required",
         parallel_tool_calls: bool = False,
         response_format: Mapping[str, Any] | None = None,
-        enable_thinking: bool = False,
+        **options: Any,
     ) -> ChatReply:
         """As ``ChatModel.chat``; one call at a turn, whatever is asked for. Without tools, as the model itself."""
-        options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        del parallel_tool_calls
         if not tools:
-            return await self.model.chat(
-                messages, **options, response_format=response_format, enable_thinking=enable_thinking
-            )
+            return await self.model.chat(messages, response_format=response_format, **options)
         form = call_format(_allowed(tools, tool_choice))
-        reply = await self.model.chat(brief_messages(messages, tools), **options, response_format=form)
+        reply = await self.model.chat(brief_messages(messages, tools), response_format=form, **options)
         try:
             written = json.loads(reply.content)
             call = ToolCall("call", written["name"], written["arguments"])

@@ -6,14 +6,9 @@ from typing import Any
 
 import httpx
 
+from axk1.core.asking import Asking, read_object
 from axk1.core.chat_model import ChatReply
 from axk1.core.errors import AXK1Error
-
-_ATTEMPTS = 5
-_BUSY = (429, 502, 503)
-"""Statuses that pass."""
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
-"""Seconds between attempts: doubled each time, or what the server's Retry-After says."""
 
 
 class ChatClient:
@@ -76,35 +71,17 @@ class ChatClient:
         return self.model
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        wait, refused = _FIRST_WAIT, ""
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(min(wait, _LONGEST_WAIT))
-                wait *= 2
+        asking = Asking(f"the model's server at {self.url}")
+        for pause in asking.pauses():
+            await asyncio.sleep(pause)
             try:
                 answer = await self._http.request(method, self.url + path, json=body)
             except httpx.HTTPError as error:
-                refused = repr(error)
+                asking.failed(error)
                 continue
-            if answer.status_code in _BUSY:
-                refused, wait = f"status {answer.status_code}", _retry_after(answer, wait)
-                continue
-            return self._read(answer)
-        raise AXK1Error(
-            f"the model's server at {self.url} did not answer in {_ATTEMPTS} attempts: {refused}",
-            repair="axk1 serve PATH, or the address of a server that runs",
-        )
-
-    def _read(self, answer: httpx.Response) -> dict[str, Any]:
-        try:
-            read = answer.json()
-        except ValueError:
-            raise AXK1Error(f"{answer.url} answered with status {answer.status_code} and no JSON") from None
-        if answer.is_error:
-            error = read.get("error") if isinstance(read, dict) else None
-            said = error.get("message") if isinstance(error, dict) else read
-            raise AXK1Error(f"the model's server refused with status {answer.status_code}: {said}")
-        return read
+            if not asking.is_busy(answer):
+                return read_object(answer)
+        raise asking.error
 
 
 def chat_body(
@@ -125,10 +102,3 @@ def chat_body(
     if response_format is not None:
         body["response_format"] = response_format
     return body
-
-
-def _retry_after(answer: httpx.Response, otherwise: float) -> float:
-    try:
-        return float(answer.headers["Retry-After"])
-    except (KeyError, ValueError):
-        return otherwise

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import aiosmtplib
 import pytest
 from aiosmtpd.controller import Controller
 from hypothesis import given
@@ -100,7 +101,7 @@ def test_a_crash_before_the_server_hears_of_it_sends_later(inbox, tmp_path):
 
 def test_a_crash_while_the_server_takes_it_is_nobodys_guess(inbox, tmp_path):
     tool, inbox.vanishes = sender(inbox), True
-    with pytest.raises(Exception, match=""):
+    with pytest.raises(aiosmtplib.SMTPServerDisconnected):
         asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
     assert len(inbox.mails) == 1
     with pytest.raises(ToolRefusal, match="알 수 없습니다"):

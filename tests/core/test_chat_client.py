@@ -98,7 +98,7 @@ def test_what_cannot_be_used_says_why(answer, said):
 
 
 def test_nobody_there(monkeypatch):
-    monkeypatch.setattr("axk1.core.chat_client._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("axk1.core.asking._FIRST_WAIT", 0.001)
     with server() as (url, _):
         pass
     with pytest.raises(AXK1Error, match="did not answer in 5 attempts") as raised:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
-from axk1.agents.dialogues.arithmetic import value_of
 from axk1.agents.tool import Effect, Outcome, Slot, Tool, ToolContext, ToolRefusal, tool
+from axk1.agents.tools.arithmetic import evaluate, written
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def send_mail(
     to: Annotated[list[Email], Slot(ko="누구에게 보낼까요?", en="To whom shall it go?")],
     subject: str,
     body: str,
-    attachments: list[str] = [],  # noqa: B006 - never changed
+    attachments: list[str] | None = None,
 ) -> Outcome:
     """Sends a mail with files of the workspace."""
     world.sent.append({"to": sorted(to), "subject": subject, "body": body})
@@ -222,7 +222,7 @@ def delete_file(world: World, path: Annotated[str, Slot(ko="어느 파일인가�
 @tool(effect=Effect.READ)
 def calculate(world: World, expression: str) -> Outcome:
     """Calculates exactly."""
-    return Outcome({"result": str(value_of(expression))})
+    return Outcome({"result": written(evaluate(expression))})
 
 
 @tool(effect=Effect.READ, untrusted=True)

@@ -115,7 +115,7 @@ class _Mail:
             ],
             subject: str,
             body: str,
-            attachments: list[str] = [],  # noqa: B006 - a schema's default, never changed
+            attachments: list[str] | None = None,
         ) -> Outcome:
             """Sends a mail with files of the workspace."""
             return await self._send(context, to, subject, body, attachments)
@@ -135,7 +135,7 @@ class _Mail:
         return read_mail
 
     async def _send(
-        self, context: ToolContext, to: Sequence[str], subject: str, body: str, attachments: Sequence[str]
+        self, context: ToolContext, to: Sequence[str], subject: str, body: str, attachments: Sequence[str] | None
     ) -> Outcome:
         message, config = self._message(context, to, subject, body, attachments), self.config
         entry = _Entry(context)
@@ -189,7 +189,7 @@ class _Mail:
             return bool(found and found[0])
 
     def _message(
-        self, context: ToolContext, to: Sequence[str], subject: str, body: str, attachments: Sequence[str] = ()
+        self, context: ToolContext, to: Sequence[str], subject: str, body: str, attachments: Sequence[str] | None = None
     ) -> EmailMessage:
         """The mail, byte for byte the same at every attempt of a call. Raises ToolRefusal for what no mail can hold."""
         if not to:
@@ -204,7 +204,7 @@ class _Mail:
         message["To"] = ", ".join(to)
         message["Subject"] = subject
         message.set_content(body)
-        places = [inside(context, path, there=True) for path in attachments]
+        places = [inside(context, path, there=True) for path in attachments or ()]
         if sum(place.stat().st_size for place in places) > _LARGEST:
             raise ToolRefusal(f"the attachments have more than {_LARGEST >> 20} MB together")
         for place in places:
@@ -212,7 +212,7 @@ class _Mail:
         return message
 
     def _shown(
-        self, context: ToolContext, to: Sequence[str], subject: str, body: str, attachments: Sequence[str] = ()
+        self, context: ToolContext, to: Sequence[str], subject: str, body: str, attachments: Sequence[str] | None = None
     ) -> str:
         """Exactly what goes out."""
         self._message(context, to, subject, body, attachments)  # what cannot be sent is not shown
@@ -222,7 +222,7 @@ class _Mail:
         }[context.language]
         lines = [words[0], "", f"- {words[1]}: {formataddr((self.config.name, self.config.sender))}"]
         lines += [f"- {words[2]}: {', '.join(to)}", f"- {words[3]}: {subject}"]
-        for path in attachments:
+        for path in attachments or ():
             lines.append(f"- {words[4]}: {path} ({inside(context, path, there=True).stat().st_size:,} B)")
         fence = "`" * max(3, 1 + max((len(one) for one in re.findall("`+", body)), default=0))
         return "\n".join([*lines, "", f"{words[5]}:", fence, body, fence])

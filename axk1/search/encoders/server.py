@@ -7,13 +7,8 @@ from typing import Any, Literal
 import httpx
 import numpy as np
 
+from axk1.core.asking import Asking, read_object
 from axk1.core.errors import AXK1Error
-
-_ATTEMPTS = 5
-_BUSY = (429, 502, 503)
-"""Statuses that pass."""
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
-"""Seconds between attempts, doubled each time, or what the server's Retry-After says."""
 
 
 class ServerEncoder:
@@ -76,42 +71,14 @@ class ServerEncoder:
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The answer to a request; a server that is busy or away is asked again a few times."""
-        wait, refused = _FIRST_WAIT, ""
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                time.sleep(min(wait, _LONGEST_WAIT))
-                wait *= 2
+        asking = Asking(f"the server of embeddings at {self._url}")
+        for pause in asking.pauses():
+            time.sleep(pause)
             try:
                 answer = self._http.request(method, self._url + path, json=body)
             except httpx.HTTPError as error:
-                refused = repr(error)
+                asking.failed(error)
                 continue
-            if answer.status_code in _BUSY:
-                refused, wait = f"status {answer.status_code}", _retry_after(answer, wait)
-                continue
-            return _read(answer)
-        raise AXK1Error(
-            f"the server of embeddings at {self._url} did not answer in {_ATTEMPTS} attempts: {refused}",
-            repair="axk1 serve PATH, or the address of a server that runs",
-        )
-
-
-def _read(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        read = answer.json()
-    except ValueError:
-        read = None
-    if not isinstance(read, dict):
-        raise AXK1Error(f"{answer.url} answered with status {answer.status_code} and no JSON object")
-    if answer.is_error:
-        error = read.get("error")
-        said = error.get("message") if isinstance(error, dict) else read
-        raise AXK1Error(f"{answer.url} refused with status {answer.status_code}: {said}")
-    return read
-
-
-def _retry_after(answer: httpx.Response, otherwise: float) -> float:
-    try:
-        return float(answer.headers["Retry-After"])
-    except (KeyError, ValueError):
-        return otherwise
+            if not asking.is_busy(answer):
+                return read_object(answer)
+        raise asking.error

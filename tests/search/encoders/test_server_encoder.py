@@ -45,7 +45,7 @@ def test_a_server_that_is_away_is_asked_again_and_then_an_error(monkeypatch):
     monkeypatch.setattr(server_encoder.time, "sleep", waits.append)
     with pytest.raises(AXK1Error, match="did not answer in 5 attempts"):
         open_encoder(f"http://127.0.0.1:{free_port()}/v1#model")
-    assert waits == [0.5, 1.0, 2.0, 4.0]
+    assert waits == [0.0, 0.5, 1.0, 2.0, 4.0]
 
 
 def test_a_name_that_nobody_has_is_refused_with_those_that_exist():

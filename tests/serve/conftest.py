@@ -2,6 +2,7 @@
 
 # ruff: noqa: F811 - fixtures are taken by their names
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,14 @@ from axk1.tokenizer.tokenizer import Tokenizer
 @pytest.fixture(scope="session")
 def server(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
     yield from start(network, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def roomy(network: Transformer, tokenizer: Tokenizer) -> Iterator[Running]:
+    """The same model with a longer context: room to describe tools, and for a form to be written to its end."""
+    model = Transformer(dataclasses.replace(network.config, max_position_embeddings=1280)).double().eval()
+    model.load_state_dict(network.state_dict())
+    yield from start(model, tokenizer)
 
 
 @pytest.fixture

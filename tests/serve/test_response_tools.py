@@ -1,15 +1,11 @@
 """Function calls and forms of ``/v1/responses``; the grammar makes even a random model call rightly."""
 
-import dataclasses
 import json
 
 import openai
 import pydantic
 import pytest
-from running_server import start
 from test_responses import events_of, plain, rebuilt, streamed
-
-from axk1.model.transformer import Transformer
 
 CITY = {"type": "object", "properties": {"city": {"enum": ["서울", "부산"]}}, "required": ["city"]}
 CITY |= {"additionalProperties": False}
@@ -25,11 +21,8 @@ QUESTION = "서울은?"
 
 
 @pytest.fixture(scope="module")
-def server(network, tokenizer):
-    """The tiny model with room for the description of tools."""
-    roomy = Transformer(dataclasses.replace(network.config, max_position_embeddings=2048)).double().eval()
-    roomy.load_state_dict(network.state_dict())
-    yield from start(roomy, tokenizer)
+def server(roomy):
+    return roomy
 
 
 def ask(server, given=QUESTION, **options):

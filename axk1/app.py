@@ -19,6 +19,8 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from axk1.agents.host import AgentHost, Equipment
+from axk1.agents.mcp.client import open_mcp_tools
+from axk1.agents.mcp.config import read_servers
 from axk1.agents.mcp.http import Endpoint
 from axk1.agents.mcp.offered import INSTRUCTIONS, offered
 from axk1.agents.mcp.server import mcp_server
@@ -90,6 +92,8 @@ class ServeConfig(EngineConfig):
     agent_tools: Path | None = None
     """TOML file with what agents' tools need: servers of mail, contacts, hosts whose pages may be read; see
     recipes/agent/tools.toml."""
+    agent_mcp: Path | None = None
+    """JSON or TOML file of MCP servers whose tools agents may use, too; see docs/mcp.md."""
     without_tenants: bool = False
     """Answer everybody who reaches the port: no API keys, no limits, no record of usage."""
     search: Path | None = None
@@ -164,14 +168,14 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.start()
-        if agents is not None:
-            agents.work.start()
-        async with contextlib.nullcontext() if endpoint is None else endpoint.running():
+        async with contextlib.AsyncExitStack() as stack:
+            await service.start()
+            stack.push_async_callback(service.stop)
+            if agents is not None:
+                await stack.enter_async_context(agents.running())
+            if endpoint is not None:
+                await stack.enter_async_context(endpoint.running())
             yield
-        if agents is not None:
-            await agents.work.stop()
-        await service.stop()
 
     app = FastAPI(title="A.X K1", lifespan=lifespan)
     errors.install(app)
@@ -221,6 +225,8 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     """Serves until a signal comes; then no new requests are taken, and those that run have time to end."""
     library = None if config.search is None else Index.open(config.search)
     equipment = _equipment(config, library)
+    if equipment.servers:
+        asyncio.run(_meet(equipment))
     database = None if dry_run else open_database(config.database)
     with_tenants = database is not None and _ask_for_keys(config, database)
     open_service = _open_upstreams if config.path is None else _open_engine
@@ -238,10 +244,26 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
 
 
 def _equipment(config: ServeConfig, library: search.Library | None) -> Equipment:
-    """What agents work with. Raises ConfigError where the policy or the tools' file is wrong."""
+    """What agents work with. Raises ConfigError where the policy or a file of tools or MCP servers is wrong."""
     tools = built_in_tools(ToolsConfig.load(config.agent_tools), library=library)
-    policy = Policy() if config.agent_policy is None else Policy.load(config.agent_policy, tools)
-    return Equipment(tools, config.workspace, policy)
+    servers = {} if config.agent_mcp is None else read_servers(config.agent_mcp)
+    for name, server in servers.items():
+        given, allowed = (
+            server.allow_sampling,
+            "false: on a server there is nobody on whose account the model would write",
+        )
+        require(not given, f"mcpServers.{name}.allow_sampling", given, allowed)
+    # A policy may name tools of MCP servers, which are known when these have answered.
+    known = None if servers else tools
+    policy = Policy() if config.agent_policy is None else Policy.load(config.agent_policy, known)
+    return Equipment(tools, config.workspace, policy, servers=servers)
+
+
+async def _meet(equipment: Equipment) -> None:
+    """Says what MCP servers offer, before anything is started. Raises ConfigError, or that one cannot be reached."""
+    async with open_mcp_tools(equipment.servers) as theirs:
+        equipment.policy.check({**equipment.tools, **theirs}, where="agent_policy")
+        console.print(f"agents may use {len(theirs)} tools of MCP servers: {escape(', '.join(theirs))}")
 
 
 def _ask_for_keys(config: ServeConfig, database: Engine) -> bool:

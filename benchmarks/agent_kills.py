@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "tests" / "agents"), str(HERE.parent / "tests" / "serve")]
 from model_server import serving, turns  # noqa: E402 - it lies among the tests
 from postgres import Postgres  # noqa: E402
-from running_server import free_port  # noqa: E402
+from programs import free_port  # noqa: E402
 from small_tools import Inbox, add_event, find_contact, list_events, mail_tool  # noqa: E402
 
 from axk1.agents.audit import broken_at  # noqa: E402

@@ -1,7 +1,8 @@
 """``AgentHost``: the agents of a server: a runner for each caller, a folder for each tenant, one set of tools."""
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from fastapi import APIRouter
 
 from axk1.agents.limits import Limits
 from axk1.agents.loop import Runner
+from axk1.agents.mcp.client import open_mcp_tools
+from axk1.agents.mcp.config import McpServer
 from axk1.agents.policy import Policy
 from axk1.agents.router import router
 from axk1.agents.run import Run
@@ -30,10 +33,12 @@ class Equipment:
     limits: Limits = field(default_factory=Limits)
     constrained: bool = False
     """Whether the model must always call a tool; see ``Runner``."""
+    servers: Mapping[str, McpServer] = field(default_factory=dict)
+    """MCP servers whose tools the agents may use, too. All tenants share the connection."""
 
 
 class AgentHost:
-    """The agents of a server. Its ``work`` is started and stopped with the server.
+    """The agents of a server: they work while ``running`` does.
 
     Args:
         store: where the runs are.
@@ -43,14 +48,32 @@ class AgentHost:
 
     def __init__(self, store: RunStore, model_of: Callable[[Caller], ChatModel], equipment: Equipment) -> None:
         self._store, self._model_of, self._equipment = store, model_of, equipment
+        self._tools = equipment.tools
         self.work = Work(store, self._runner_for)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connects the MCP servers and carries runs on, for as long as the block runs.
+
+        Raises:
+            ServerLost: an MCP server cannot be reached.
+            ConfigError: the policy names a tool that is not there.
+        """
+        async with open_mcp_tools(self._equipment.servers) as theirs:
+            self._tools = {**self._equipment.tools, **theirs}
+            self._equipment.policy.check(self._tools, where="the policy")
+            self.work.start()
+            try:
+                yield
+            finally:
+                await self.work.stop()
 
     def runner(self, caller: Caller) -> Runner:
         """The runner that acts on behalf of a caller."""
         with_what = self._equipment
         return Runner(
             self._model_of(caller),
-            with_what.tools,
+            self._tools,
             self._store,
             with_what.policy,
             with_what.limits,

@@ -7,10 +7,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from aiosmtpd.controller import Controller
+from mail_server import mail_server
 from model_server import serving
-from postgres import Postgres, PostgresUnavailable
-from running_server import free_port
+from postgres import postgres  # noqa: F401 - a fixture
 from small_tools import (
     Inbox,
     add_event,
@@ -46,16 +45,6 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    try:
-        server = Postgres()
-    except PostgresUnavailable as error:
-        pytest.skip(str(error))
-    yield server
-    server.stop()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def any_store(request, tmp_path: Path) -> Iterator[RunStore]:
     """A store on each of the databases."""
@@ -77,11 +66,8 @@ def store(tmp_path: Path) -> Iterator[RunStore]:
 @pytest.fixture
 def inbox(tmp_path: Path) -> Iterator[Inbox]:
     opened = Inbox(tmp_path / "received")
-    opened.port = free_port()
-    controller = Controller(opened, hostname="127.0.0.1", port=opened.port)
-    controller.start()
-    yield opened
-    controller.stop()
+    with mail_server(opened) as opened.port:
+        yield opened
 
 
 @pytest.fixture

@@ -3,16 +3,15 @@
 import asyncio
 import email
 import email.policy
-import socket
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import aiosmtplib
 import pytest
-from aiosmtpd.controller import Controller
 from hypothesis import given
 from hypothesis import strategies as st
+from mail_server import Mails, mail_server
 
 from axk1.agents.tool import ToolContext, ToolRefusal
 from axk1.agents.tools.mail import MailConfig, _Mail, mail_tools, read_contacts
@@ -20,32 +19,11 @@ from axk1.agents.tools.mail import MailConfig, _Mail, mail_tools, read_contacts
 NOW = datetime(2026, 11, 23, 9, tzinfo=ZoneInfo("Asia/Seoul"))
 
 
-class Inbox:
-    """What a server was given; it may refuse, or vanish when it has taken a mail."""
-
-    def __init__(self) -> None:
-        self.mails, self.refuses, self.vanishes = [], False, False
-
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
-        if self.refuses:
-            return "554 no"
-        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
-        if self.vanishes:
-            server.transport.abort()
-        return "250 OK"
-
-
 @pytest.fixture
 def inbox():
-    handler = Inbox()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    controller = Controller(handler, hostname="127.0.0.1", port=port)
-    controller.start()
-    handler.port = port
-    yield handler
-    controller.stop()
+    handler = Mails()
+    with mail_server(handler) as handler.port:
+        yield handler
 
 
 def sender(inbox, **changes):
@@ -74,7 +52,7 @@ def test_a_korean_mail_with_a_file_arrives_as_it_was_shown(inbox, tmp_path):
     tool = sender(inbox)
     shown = tool.preview(context(tmp_path), **arguments)
     outcome = asyncio.run(tool.function(context(tmp_path), **arguments))
-    (mail,) = inbox.mails
+    (mail,) = inbox.taken
     assert mail["Subject"] == "회의 안내 🗓" and mail["To"] == "lee@example.kr" and "김 대리" in mail["From"]
     assert mail.get_body().get_content().replace("\r\n", "\n").strip() == ARGUMENTS["body"]
     (attached,) = mail.iter_attachments()
@@ -88,7 +66,7 @@ def test_the_same_call_sends_once_and_another_sends_again(inbox, tmp_path):
     tool = sender(inbox)
     for call in (1, 1, 2):
         asyncio.run(tool.function(context(tmp_path, call), **ARGUMENTS))
-    assert len(inbox.mails) == 2 and len({mail["Message-ID"] for mail in inbox.mails}) == 2
+    assert len(inbox.taken) == 2 and len({mail["Message-ID"] for mail in inbox.taken}) == 2
 
 
 def test_a_crash_before_the_server_hears_of_it_sends_later(inbox, tmp_path):
@@ -96,14 +74,14 @@ def test_a_crash_before_the_server_hears_of_it_sends_later(inbox, tmp_path):
     assert asyncio.run(tool.recover(context(tmp_path), **ARGUMENTS)) is None
     asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
     again = asyncio.run(tool.recover(context(tmp_path), **ARGUMENTS))
-    assert again.content["sent"] and len(inbox.mails) == 1
+    assert again.content["sent"] and len(inbox.taken) == 1
 
 
 def test_a_crash_while_the_server_takes_it_is_nobodys_guess(inbox, tmp_path):
     tool, inbox.vanishes = sender(inbox), True
     with pytest.raises(aiosmtplib.SMTPServerDisconnected):
         asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
-    assert len(inbox.mails) == 1
+    assert len(inbox.taken) == 1
     with pytest.raises(ToolRefusal, match="알 수 없습니다"):
         asyncio.run(tool.recover(context(tmp_path), **ARGUMENTS))
 
@@ -115,7 +93,7 @@ def test_a_refused_mail_may_be_tried_again(inbox, tmp_path):
     assert asyncio.run(tool.recover(context(tmp_path), **ARGUMENTS)) is None
     inbox.refuses = False
     asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
-    assert len(inbox.mails) == 1
+    assert len(inbox.taken) == 1
 
 
 def test_a_server_that_is_not_there_or_does_not_encrypt(inbox, tmp_path):
@@ -126,7 +104,7 @@ def test_a_server_that_is_not_there_or_does_not_encrypt(inbox, tmp_path):
         with pytest.raises(ToolRefusal, match="cannot be used"):
             asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
         assert asyncio.run(tool.recover(context(tmp_path), **ARGUMENTS)) is None
-    assert not inbox.mails
+    assert not inbox.taken
 
 
 @pytest.mark.parametrize(
@@ -143,7 +121,7 @@ def test_what_no_mail_can_hold_is_neither_shown_nor_sent(inbox, tmp_path, change
     for use in (tool.preview, lambda *a, **k: asyncio.run(tool.function(*a, **k))):
         with pytest.raises(ToolRefusal, match=said):
             use(context(tmp_path), **{**ARGUMENTS, **changes})
-    assert not inbox.mails
+    assert not inbox.taken
 
 
 @pytest.mark.parametrize("address", ["a b@c.kr", "a@b.kr\nBcc: x@y.kr", "a", "a@", "<a@b.kr>", "a@b.kr,c@d.kr"])

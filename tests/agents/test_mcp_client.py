@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import socket
-import subprocess
 import sys
-import time
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from programs import free_port, listening_program
 
 from axk1.agents.mcp.client import open_mcp_tools, tool_name
 from axk1.agents.mcp.config import McpServer, read_servers
@@ -186,35 +185,20 @@ def test_a_server_has_texts_written_only_where_it_may(context):
 
 
 def test_a_server_with_an_address(context):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
 
-    def start():
-        running = subprocess.Popen([sys.executable, str(SAMPLE), "--port", str(port)])
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return running
-            assert running.poll() is None
-            time.sleep(0.05)
-        raise AssertionError("the server did not start")
+    program = [sys.executable, str(SAMPLE), "--port", str(port)]
 
     async def main():
-        running = start()
-        try:
-            async with open_mcp_tools({"far": McpServer(url=url)}) as tools:
+        async with AsyncExitStack() as stack:
+            with listening_program(program, port):
+                tools = await stack.enter_async_context(open_mcp_tools({"far": McpServer(url=url)}))
                 assert (await called(tools["far__add"], context, a=1)).content == "2"
-                running.kill()
-                running.wait()
-                with pytest.raises(ToolRefusal, match="the MCP server far"):
-                    await called(tools["far__add"], context, a=1)
-                running = start()
+            with pytest.raises(ToolRefusal, match="the MCP server far"):
+                await called(tools["far__add"], context, a=1)
+            with listening_program(program, port):
                 assert (await called(tools["far__add"], context, a=2)).content == "3"
-        finally:
-            running.kill()
-            running.wait()
 
     asyncio.run(main())
     with pytest.raises(ServerLost, match=r"the MCP server far .*") as lost:

@@ -3,10 +3,7 @@
 import asyncio
 import base64
 import os
-import socket
-import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp import Client, MCPError
 from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ResourceUpdated, ToolsListChanged
+from programs import free_port, listening_program
 
 from axk1.agents.host import Equipment
 from axk1.agents.mcp.offered import offered
@@ -335,20 +333,10 @@ def keyed(tmp_path_factory):
         folders[name] = folder / "work" / organisation
         folders[name].mkdir(parents=True)
         (folders[name] / f"{name}.txt").write_text(f"SECRET of {name}")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     command = ["-m", "axk1", "mcp", "serve", "--workspace", str(folder / "work"), "--database", database]
-    running = subprocess.Popen([sys.executable, *command, "--port", str(port)], cwd=REPOSITORY)
-    for _ in range(1200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        assert running.poll() is None
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/mcp", keys, folders
-    running.kill()
-    running.wait()
+    with listening_program([sys.executable, *command, "--port", str(port)], port, cwd=REPOSITORY):
+        yield f"http://127.0.0.1:{port}/mcp", keys, folders
 
 
 def ask(url, key, method, revision="2026-07-28", **params):

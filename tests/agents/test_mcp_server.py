@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import socket
-import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +10,7 @@ from typing import Annotated
 import mcp_types as types
 import pytest
 from mcp import Client
+from programs import free_port, listening_program
 from small_tools import add_event
 
 from axk1.agents.host import AgentHost, Equipment
@@ -200,17 +198,8 @@ def test_over_http_an_organisation_needs_its_key(tmp_path):
     directory = Directory(open_database(database))
     directory.add("acme", time_zone="Asia/Seoul")
     _, key = directory.add_key("acme")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    running = subprocess.Popen([sys.executable, *command(tmp_path), "--port", str(port)], cwd=REPOSITORY)
-    try:
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert running.poll() is None
-            time.sleep(0.05)
+    port = free_port()
+    with listening_program([sys.executable, *command(tmp_path), "--port", str(port)], port, cwd=REPOSITORY):
         url = f"http://127.0.0.1:{port}/mcp"
         mine = McpServer(url=url, headers={"Authorization": f"Bearer {key}"})
 
@@ -226,6 +215,3 @@ def test_over_http_an_organisation_needs_its_key(tmp_path):
         assert written.parent.name != "everybody"  # the organisation's own folder
         with pytest.raises(Exception, match=r"cannot be reached"):
             asyncio.run(names(McpServer(url=url, start_seconds=5)))
-    finally:
-        running.kill()
-        running.wait()

@@ -1,21 +1,18 @@
 """The routes under ``/v1/agents``: a real server, real tools, a model of rules behind it as its upstream."""
 
-import contextlib
 import json
-import socket
 import threading
 import time
 
 import httpx
 import pytest
-import uvicorn
 from model_server import serving, turns
-from running_server import until
+from programs import until
+from running_server import listening
 
 from axk1.agents.host import Equipment
 from axk1.agents.run import Status
 from axk1.agents.store import RunStore
-from axk1.app import create_app
 from axk1.serve.database import open_database
 from axk1.serve.tenants.directory import Directory
 from axk1.serve.upstream.server import Upstream
@@ -33,40 +30,25 @@ def rules(messages, _):
     return "잡았습니다."
 
 
-@contextlib.contextmanager
-def listening(url, equipment, model, *, with_tenants=False):
-    """The address of a server."""
-    database = open_database(url)
-    service = UpstreamService([Upstream(model)])
-    app = create_app(service, database, equipment=equipment, with_tenants=with_tenants)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            while not server.started and thread.is_alive():
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
-            database.dispose()
-
-
 @pytest.fixture
 def place(tmp_path, tools):
     with serving(rules) as model:
         yield f"sqlite:///{tmp_path}/axk1.db", Equipment(tools, tmp_path / "work"), model
 
 
+def opened(place, **options):
+    """The address of a server there."""
+    url, equipment, model = place
+    return listening(UpstreamService([Upstream(model)]), database=url, equipment=equipment, **options)
+
+
 @pytest.fixture
 def client(place):
     with (
-        listening(*place) as url,
-        httpx.Client(base_url=f"{url}/v1/agents/runs", timeout=30, follow_redirects=True) as opened,
+        opened(place) as url,
+        httpx.Client(base_url=f"{url}/v1/agents/runs", timeout=30, follow_redirects=True) as client,
     ):
-        yield opened
+        yield client
 
 
 def waited(client, run_id, headers=None):
@@ -174,13 +156,13 @@ def test_runs_are_listed_newest_first_and_cancelled(client):
 
 
 def test_a_run_goes_on_when_its_server_is_started_again(place):
-    with listening(*place) as url, httpx.Client(base_url=f"{url}/v1/agents/runs", follow_redirects=True) as client:
+    with opened(place) as url, httpx.Client(base_url=f"{url}/v1/agents/runs", follow_redirects=True) as client:
         run_id = client.post("", json={"goal": "회의 잡아줘"}).json()["id"]
         waited(client, run_id)
     store = RunStore(open_database(place[0]))
     lease = store.take("", run_id, "another machine|1|1|x", 0.01)  # which dies when it has taken it up
     store.record(lease, status=Status.RUNNING, question=None)
-    with listening(*place) as url, httpx.Client(base_url=f"{url}/v1/agents/runs", follow_redirects=True) as client:
+    with opened(place) as url, httpx.Client(base_url=f"{url}/v1/agents/runs", follow_redirects=True) as client:
         assert waited(client, run_id)["status"] == "completed"
 
 
@@ -194,7 +176,7 @@ def test_a_tenant_never_reaches_anothers_run(place, tmp_path):
     database.dispose()
     mine, other = ({"Authorization": f"Bearer {key}"} for key in keys)
     with (
-        listening(*place, with_tenants=True) as url,
+        opened(place, with_tenants=True) as url,
         httpx.Client(base_url=f"{url}/v1/agents/runs", timeout=30, follow_redirects=True) as client,
     ):
         assert client.get("").status_code == 401

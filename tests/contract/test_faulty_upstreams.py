@@ -5,7 +5,8 @@ import json
 import httpx
 import pytest
 from faulty_server import faulty, http, stream
-from running_server import listening, until
+from programs import until
+from running_server import listening
 
 from axk1.serve.upstream.server import Upstream
 from axk1.serve.upstream.service import UpstreamService

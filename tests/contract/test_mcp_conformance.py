@@ -9,13 +9,12 @@ is ours over things of those names (``mcp_suite_server.py``).
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from programs import free_port, listening_program
 
 FOLDER = os.environ.get("MCP_CONFORMANCE")
 REVISIONS = {"2025-11-25": 33, "2026-07-28": 50}
@@ -34,21 +33,13 @@ pytestmark = pytest.mark.skipif(FOLDER is None, reason="MCP_CONFORMANCE names no
 
 @pytest.fixture
 def url():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     program = Path(__file__).with_name("mcp_suite_server.py")
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    running = subprocess.Popen([sys.executable, str(program), "--port", str(port)], env=environment, cwd=root)
-    while running.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/mcp"
-    running.terminate()
-    running.wait()
+    command = [sys.executable, str(program), "--port", str(port)]
+    with listening_program(command, port, env=environment, cwd=root):
+        yield f"http://127.0.0.1:{port}/mcp"
 
 
 def run(url: str, revision: str) -> dict[str, tuple[int, int]]:

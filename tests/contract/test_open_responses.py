@@ -8,14 +8,12 @@ the checkpoint that answers; the suite wants whole answers, so it must have lear
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
 import pytest
+from programs import free_port, listening_program
 
 SUITE = os.environ.get("OPEN_RESPONSES")
 MODEL = Path(os.environ.get("OPEN_RESPONSES_MODEL") or "out/nano/student")
@@ -29,22 +27,11 @@ pytestmark = [
 
 @pytest.fixture
 def url(tmp_path):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     words = ["serve", str(MODEL), "--served-model-name", "model", "--port", str(port)]
     words += ["--database", f"sqlite:///{tmp_path}/axk1.db"]
-    running = subprocess.Popen([sys.executable, "-m", "axk1", *words])
-    url = f"http://127.0.0.1:{port}"
-    while running.poll() is None:
-        try:
-            httpx.get(f"{url}/health")
-            break
-        except httpx.TransportError:
-            time.sleep(0.1)
-    yield url
-    running.terminate()
-    running.wait()
+    with listening_program([sys.executable, "-m", "axk1", *words], port):
+        yield f"http://127.0.0.1:{port}"
 
 
 def run(url: str, cases: list[str]) -> dict[str, list[str]]:

@@ -1,7 +1,7 @@
 """``axk1 serve --upstream``: its plan, and what it refuses before anything starts."""
 
 import pytest
-from test_serve_command import free_port
+from programs import free_port
 
 from axk1 import cli
 from axk1.core.errors import ConfigError

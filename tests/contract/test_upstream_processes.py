@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import openai
 import pytest
-from running_server import listening, until
-from test_serve_command import free_port
+from programs import free_port, until
+from running_server import listening
 
 from axk1.engine.llm import LLM
 from axk1.engine.sampling_params import SamplingParams

@@ -4,12 +4,9 @@ between loses nothing, a mail arrives once, and the documents open. Every comman
 The model is a few rules behind a real server, so that the work is the same every time; all else is what people use.
 """
 
-import email
-import email.policy
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,24 +16,13 @@ from pathlib import Path
 import pypdf
 import pytest
 import typst
-from aiosmtpd.controller import Controller
 from hwpx import HwpxDocument
+from mail_server import Mails, mail_server, mail_settings
 from model_server import results, said, serving, turns
 
 GOAL = "이 과장님께 회의 안내 메일을 보내고, 안내문을 한글 문서와 PDF로 만들어줘."
 SECTIONS = [{"heading": "안건", "text": "2027년 예산을 정한다."}]
 HANGUL = any("Nanum" in family or "KR" in family for family in typst.Fonts().families())
-
-
-class Mails:
-    """A mail server that keeps what it was given."""
-
-    def __init__(self) -> None:
-        self.taken: list = []
-
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
-        self.taken.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
-        return "250 OK"
 
 
 class Rules:
@@ -71,13 +57,8 @@ class Rules:
 @pytest.fixture
 def mails():
     handler = Mails()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        handler.port = free.getsockname()[1]
-    controller = Controller(handler, hostname="127.0.0.1", port=handler.port)
-    controller.start()
-    yield handler
-    controller.stop()
+    with mail_server(handler) as handler.port:
+        yield handler
 
 
 class Desk:
@@ -87,8 +68,7 @@ class Desk:
         self.folder, self.work = folder, folder / "work"
         (folder / "contacts.csv").write_text("name,email\n이 과장,lee@example.kr\n", encoding="utf-8")
         (folder / "tools.toml").write_text(
-            f'contacts = "{folder}/contacts.csv"\n[mail]\nsender = "kim@example.kr"\nsmtp = "127.0.0.1"\n'
-            f"smtp_port = {smtp_port}\nencrypted = false\n"
+            f'contacts = "{folder}/contacts.csv"\n{mail_settings(smtp_port)}', encoding="utf-8"
         )
         self._options = ["--model", model, "--workspace", str(self.work), "--tools", str(folder / "tools.toml")]
         self._options += ["--database", f"sqlite:///{folder}/axk1.db"]

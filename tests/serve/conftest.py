@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from chromium import PROGRAM, Browser
-from postgres import Postgres, PostgresUnavailable
+from postgres import postgres  # noqa: F401 - a fixture
 from running_server import Running, start
 from tiny_model import network, tokenizer  # noqa: F401 - fixtures
 
@@ -44,16 +44,6 @@ def checkpoint(network: Transformer, tokenizer: Tokenizer, tmp_path: Path) -> Pa
     save_model(network, folder)
     tokenizer.save(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    try:
-        server = Postgres()
-    except PostgresUnavailable as error:
-        pytest.skip(str(error))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

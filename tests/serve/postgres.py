@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,14 @@ class Postgres:
             if done.returncode:
                 out.seek(0)
                 raise PostgresUnavailable(f"PostgreSQL cannot be started here: {out.read()[-500:]}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server; the test is skipped where none can be started."""
+    try:
+        server = Postgres()
+    except PostgresUnavailable as error:
+        pytest.skip(str(error))
+    yield server
+    server.stop()

@@ -12,6 +12,7 @@ import openai
 import uvicorn
 from starlette.types import ASGIApp
 
+from axk1.agents.host import Equipment
 from axk1.app import create_app
 from axk1.engine.config import EngineConfig
 from axk1.engine.llm import LLM
@@ -69,14 +70,15 @@ def listening(
     *,
     database: str | None = None,
     with_tenants: bool = False,
+    equipment: Equipment | None = None,
     gate: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> Iterator[str]:
-    """The address of a service, which runs while the block does."""
+    """The address of a service, which runs while the block does. Args: equipment: what its agents work with."""
     with socket.socket() as listener, tempfile.TemporaryDirectory() as folder:
         listener.bind(("127.0.0.1", 0))
         state = open_database(database or f"sqlite:///{folder}/axk1.db")
-        app = gate(create_app(service, state, with_tenants=with_tenants))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        app = gate(create_app(service, state, with_tenants=with_tenants, equipment=equipment))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -87,17 +89,3 @@ def listening(
             server.should_exit = True
             thread.join()
             state.dispose()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits until a condition is true; the limit only ends a test that would hang."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)

@@ -7,7 +7,8 @@ import threading
 import httpx
 import openai
 import pytest
-from running_server import start, until
+from programs import until
+from running_server import start
 
 from axk1.engine.config import SpeculativeConfig
 from axk1.engine.sampling_params import SamplingParams

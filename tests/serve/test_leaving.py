@@ -5,7 +5,8 @@ import socket
 import time
 
 import pytest
-from running_server import start, until
+from programs import until
+from running_server import start
 
 STEP = 0.2
 """Seconds of a step here: long beside what it takes to see that a client has left, even on a busy machine."""

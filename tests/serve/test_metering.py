@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import httpx
 import openai
 import pytest
-from running_server import Running, start, until
+from programs import until
+from running_server import Running, start
 from sqlalchemy import select
 from websockets.sync.client import connect
 

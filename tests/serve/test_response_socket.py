@@ -7,7 +7,8 @@ import httpx
 import openai
 import pytest
 from fastapi import FastAPI
-from running_server import start, until
+from programs import until
+from running_server import start
 from starlette.testclient import TestClient
 from websockets.sync.client import connect
 

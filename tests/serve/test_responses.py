@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openai.types import responses as types
-from running_server import until
+from programs import until
 
 QUESTION = "예산은 14일에?"
 DIRECT = {"reasoning": {"effort": "none"}, "extra_body": {"seed": 3}}

@@ -4,11 +4,10 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import httpx
 import pytest
-from running_server import free_port
+from programs import free_port, listening_program
 
 from axk1 import cli
 from axk1.core.errors import ConfigError
@@ -21,17 +20,9 @@ def process(checkpoint):
     port = free_port()
     words = ["serve", str(checkpoint), "--port", str(port), "--served-model-name", "mine", "--max-num-seqs", "4"]
     words += ["--database", f"sqlite:///{checkpoint.parent}/axk1.db"]
-    running = subprocess.Popen([sys.executable, "-m", "axk1", *words], stderr=subprocess.PIPE, text=True)
-    url = f"http://127.0.0.1:{port}"
-    while running.poll() is None:
-        try:
-            httpx.get(f"{url}/health")
-            break
-        except httpx.TransportError:
-            time.sleep(0.05)
-    yield running, url
-    running.kill()
-    running.wait()
+    command = [sys.executable, "-m", "axk1", *words]
+    with listening_program(command, port, stderr=subprocess.PIPE, text=True) as running:
+        yield running, f"http://127.0.0.1:{port}"
 
 
 def test_a_signal_lets_running_texts_end(process, checkpoint):

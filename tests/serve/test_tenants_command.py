@@ -12,7 +12,7 @@ import time
 
 import httpx
 import pytest
-from running_server import free_port
+from programs import free_port
 from sqlalchemy import select
 
 from axk1 import cli

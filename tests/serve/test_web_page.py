@@ -4,7 +4,8 @@ import json
 
 import pytest
 from chromium import Browser
-from running_server import start, until
+from programs import until
+from running_server import start
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 

@@ -3,11 +3,8 @@
 The model is a few rules behind a server of OpenAI's API, so ``--upstream`` has it.
 """
 
-import email
-import email.policy
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -15,9 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from aiosmtpd.controller import Controller
 from chromium import Browser
+from mail_server import Mails, mail_server, mail_settings
 from model_server import results, serving
+from programs import free_port, listening_program
 
 DOCUMENT = """# 휴가 규정
 
@@ -30,17 +28,6 @@ DOCUMENT = """# 휴가 규정
 결혼 휴가는 5일이다. 휴가는 팀장에게 이틀 전까지 신청한다.
 """
 IDLE = "!document.body.classList.contains('busy')"
-
-
-class Mails:
-    """A mail server that keeps what it was given."""
-
-    def __init__(self) -> None:
-        self.taken: list = []
-
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
-        self.taken.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
-        return "250 OK"
 
 
 def rules(messages, request):
@@ -62,13 +49,8 @@ def rules(messages, request):
 @pytest.fixture(scope="module")
 def mails():
     handler = Mails()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        handler.port = free.getsockname()[1]
-    controller = Controller(handler, hostname="127.0.0.1", port=handler.port)
-    controller.start()
-    yield handler
-    controller.stop()
+    with mail_server(handler) as handler.port:
+        yield handler
 
 
 @pytest.fixture(scope="module")
@@ -78,36 +60,16 @@ def site(tmp_path_factory, mails):
     (folder / "documents").mkdir()
     (folder / "documents" / "휴가.md").write_text(DOCUMENT, encoding="utf-8")
     (folder / "index.toml").write_text(f'output = "{folder}/index"\n[[source]]\npath = "{folder}/documents"\n')
-    (folder / "tools.toml").write_text(
-        f'[mail]\nsender = "kim@example.kr"\nsmtp = "127.0.0.1"\nsmtp_port = {mails.port}\nencrypted = false\n'
-    )
+    (folder / "tools.toml").write_text(mail_settings(mails.port))
     axk1 = [sys.executable, "-m", "axk1"]
     subprocess.run([*axk1, "search", "build", str(folder / "index.toml")], check=True, capture_output=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with serving(rules) as model:
+        port = free_port()
         words = ["serve", "--upstream", model, "--port", str(port), "--search", str(folder / "index")]
         words += ["--agent-tools", str(folder / "tools.toml"), "--workspace", str(folder / "work")]
         words += ["--database", f"sqlite:///{folder}/axk1.db"]
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen([*axk1, *words], stdout=log, stderr=log)
-        try:
-            end = time.monotonic() + 100
-            while not _answers(f"http://127.0.0.1:{port}/health"):
-                assert process.poll() is None and time.monotonic() < end, (folder / "log").read_text()
-                time.sleep(0.1)
+        with listening_program([*axk1, *words], port, log=folder / "log"):
             yield f"http://127.0.0.1:{port}", folder
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=10).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def send(browser: Browser, mode: str, text: str) -> None:

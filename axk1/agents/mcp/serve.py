@@ -107,13 +107,8 @@ def serve_mcp(open_model: OpenChatModel, config: McpServeConfig, *, dry_run: boo
             agents = None if model is None else AgentHost(store, lambda _: model, equipment)
             options = {"agents": agents, "library": library, "language": config.language}
             offer = offered(equipment, **options, open_chat=lambda _: model)
-            if agents is not None:
-                agents.work.start()
-            try:
+            async with contextlib.nullcontext() if agents is None else agents.running():
                 await _serve(config, offer, Directory(database) if with_keys else None)
-            finally:
-                if agents is not None:
-                    await agents.work.stop()
 
     asyncio.run(run())
 

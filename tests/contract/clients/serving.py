@@ -2,16 +2,15 @@
 
 import contextlib
 import re
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from programs import free_port, listening_program
 
 
 @dataclass
@@ -40,9 +39,7 @@ class Serving:
 @contextlib.contextmanager
 def serve(checkpoint: Path, *options: str) -> Iterator[Serving]:
     """A server of a checkpoint under the name ``m`` that ends with the block."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         words = ["serve", str(checkpoint), "--port", str(port), "--served-model-name", "m", *options]
         words += ["--database", f"sqlite:///{folder}/axk1.db"]
@@ -51,29 +48,5 @@ def serve(checkpoint: Path, *options: str) -> Iterator[Serving]:
 
 def started(words: list[str], port: int, log: Path) -> Iterator[Serving]:
     """Runs a command until it is asked for no more."""
-    with log.open("w") as out:
-        process = subprocess.Popen([sys.executable, "-m", "axk1", *words], stdout=out, stderr=out)
-    running = Serving(f"http://127.0.0.1:{port}", process, log)
-    try:
-        until(lambda: process.poll() is not None or answers(running.url))
-        assert process.poll() is None, log.read_text()
-        yield running
-    finally:
-        process.kill()
-        process.wait()
-
-
-def answers(url: str) -> bool:
-    """Whether a server is there."""
-    try:
-        return httpx.get(f"{url}/health", timeout=100).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def until(condition: Callable[[], bool], seconds: float = 100) -> None:
-    """Waits for a condition; an error instead of a test that would hang."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
+    with listening_program([sys.executable, "-m", "axk1", *words], port, log=log) as process:
+        yield Serving(f"http://127.0.0.1:{port}", process, log)

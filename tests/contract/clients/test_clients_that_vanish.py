@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import serve, until
+from programs import until
+from serving import serve
 
 STREAMS = 200
 LONG = {"model": "m", "prompt": "제3조 예산은", "max_tokens": 200, "ignore_eos": True, "temperature": 0, "stream": True}

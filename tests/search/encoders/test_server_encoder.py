@@ -4,7 +4,8 @@
 
 import numpy as np
 import pytest
-from running_server import free_port, start
+from programs import free_port
+from running_server import start
 from tiny_model import network, tokenizer  # noqa: F401 - fixtures
 
 from axk1.core.errors import AXK1Error, ConfigError

@@ -1,4 +1,4 @@
-"""Writes the tables of ``docs/retrieval.md`` from ``benchmarks/results/retrieval-*.json``.
+"""Writes the tables of ``docs/retrieval.md`` from ``benchmarks/results/retrieval-*.json`` and ``search_scale_*.json``.
 
 python benchmarks/make_retrieval_tables.py [--check]
 """
@@ -12,7 +12,7 @@ HYBRID = "hybrid"
 def main() -> None:
     """Fills the page."""
     rows = results("retrieval")
-    fill("docs/retrieval.md", {"quality": quality(rows), "leads": leads(rows), "rates": rates(rows)})
+    fill("docs/retrieval.md", {"quality": quality(rows), "leads": leads(rows), "rates": rates(rows), "scale": scale()})
 
 
 def quality(rows: list[dict]) -> str:
@@ -47,6 +47,20 @@ def rates(rows: list[dict]) -> str:
     lines = ["| encoder | passages/s |\n|---|---:|\n"]
     lines += [f"| {row['case']} | {row['ours']:.0f} |\n" for row in rows if row["metric"] == "encoding"]
     return "".join(lines)
+
+
+def scale() -> str:
+    """What more passages cost: a column for each size."""
+    found = [results(f"search_scale_{size}") for size in (100_000, 1_000_000)]
+    lines = ["| | " + " | ".join(rows[0]["case"] for rows in found) + " |\n|---|" + "---:|" * len(found) + "\n"]
+    for number, row in enumerate(found[0]):
+        figures = " | ".join(_figure(rows[number]["ours"], row["unit"]) for rows in found)
+        lines.append(f"| {row['metric']} | {figures} |\n")
+    return "".join(lines)
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
 if __name__ == "__main__":

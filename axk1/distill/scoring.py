@@ -110,21 +110,21 @@ def states_of_samples(
 
 def rows_of_states(
     records: Records, states_RH: Tensor, weight_VH: Tensor | None, uniform_RS: Tensor, temperature: float,
-    text_R: Tensor | None = None,
+    text_R: Tensor | None = None, *, chunk: int | None = None,
 ) -> Any:  # fmt: skip
     """The rows of a kind from the teacher's states, where ``text_R`` are the tokens that follow in the text.
 
-    Of the kinds, ``hidden`` takes no draws and no temperature.
+    Of the kinds, ``hidden`` takes no draws and no temperature. ``chunk`` is how many rows have logits at a time.
     """
     if isinstance(records, HiddenRecords):
         return HiddenStates.of(states_RH)
     uniform_RS, states_RH = uniform_RS.to(states_RH.device), states_RH.float()
     if isinstance(records, SampledRecords):
-        drawn_RS, entropy_R = draws_of_states(states_RH, weight_VH, uniform_RS, temperature=temperature)
+        drawn_RS, entropy_R = draws_of_states(states_RH, weight_VH, uniform_RS, temperature=temperature, chunk=chunk)
         return Draws.of(drawn_RS.cpu().numpy(), entropy_R.cpu().numpy())
     if not isinstance(records, TopKRecords):
         raise TypeError(f"no rows of kind {records.kind!r} come from states")
-    top = top_k_of_states(states_RH, weight_VH, records.top_k, uniform_RS, temperature=temperature)
+    top = top_k_of_states(states_RH, weight_VH, records.top_k, uniform_RS, temperature=temperature, chunk=chunk)
     columns = [value.cpu().numpy() for value in vars(top).values()]
     if not isinstance(records, TextTopKRecords):
         return Distributions(*columns)

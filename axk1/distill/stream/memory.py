@@ -17,6 +17,7 @@ from axk1.distill.sampled import SampledRecords
 from axk1.distill.stream.byte_size import format_bytes
 from axk1.distill.stream.direct_file import ALIGNMENT
 from axk1.distill.stream.pieces import BlockPieces, Piece, block_pieces, output_pieces
+from axk1.distill.topk import scoring_chunk
 from axk1.model.config import ModelConfig
 from axk1.train.loss import default_chunk
 
@@ -43,6 +44,8 @@ class Room:
     """Rows of the output matrix that are one piece."""
     whole_matrix: bool
     """Whether all its pieces are in memory at once."""
+    chunk: int
+    """Tokens whose logits of these rows are there at a time."""
     pass_tokens: int
     """Tokens of a pass, at most."""
     bytes: dict[str, int]
@@ -120,10 +123,13 @@ def plan_room(
     whole = rows >= vocabulary or isinstance(demand.records, HiddenRecords)
     width = demand.config.hidden_size * _FLOAT
     rows = max(1, min(rows, vocabulary, ring // 2 // width, _READ_ROWS // width if whole else vocabulary))
-    stages = _stages(demand, blocks, batch, experts, vocabulary if whole else rows)
+    shown = vocabulary if whole else rows
+    least, most = (min(batch, of(shown, demand.device_type)) for of in (default_chunk, scoring_chunk))
+    logits = _most(least, most, lambda c: _output(demand, batch, shown, c) <= share)
+    stages = _stages(demand, blocks, batch, experts, shown, logits)
     used = {"reading ahead": ring, "tokens": kept, "a chunk of the cache": packing}
     used |= {worst: int(stages[worst]) for worst in [max(stages, key=lambda stage: stages[stage])]}
-    return Room(ring, batch, experts if demand.config.is_sparse else 0, rows, whole, tokens, used)
+    return Room(ring, batch, experts if demand.config.is_sparse else 0, rows, whole, logits, tokens, used)
 
 
 def _most(low: int, high: int, fits: Callable[[int], bool]) -> int:
@@ -145,7 +151,9 @@ def _worst(demand: Demand, blocks: list[BlockPieces], batch: int, experts: int) 
     return max(_stages(demand, blocks, batch, experts, 64).values())
 
 
-def _stages(demand: Demand, blocks: list[BlockPieces], batch: int, experts: int, rows: int) -> dict[str, float]:
+def _stages(
+    demand: Demand, blocks: list[BlockPieces], batch: int, experts: int, rows: int, logits: int | None = None
+) -> dict[str, float]:
     """Bytes that each part of the work needs for its weights and its batch."""
     found = {}
     for block in blocks:
@@ -160,7 +168,7 @@ def _stages(demand: Demand, blocks: list[BlockPieces], batch: int, experts: int,
         name = f"{block.feed_forward.name} with {experts} of its experts" if block.experts else block.feed_forward.name
         found[name] = demand.itemsize * (weights + decoded) + batch * tokens
     found["the output matrix" if rows >= demand.vocabulary else f"{rows} rows of the output matrix"] = _output(
-        demand, batch, rows
+        demand, batch, rows, logits
     )
     return found
 
@@ -169,13 +177,13 @@ def _numbers(shape: tuple[int, ...]) -> int:
     return shape[0] * (shape[1] if len(shape) > 1 else 1)
 
 
-def _output(demand: Demand, batch: int, rows: int) -> float:
+def _output(demand: Demand, batch: int, rows: int, logits: int | None = None) -> float:
     hidden = demand.config.hidden_size
     if isinstance(demand.records, HiddenRecords):
         return batch * hidden * (3 * _FLOAT + 4)
     rows = min(rows, demand.vocabulary)
-    chunk = min(default_chunk(rows, demand.device_type), batch)
-    return _FLOAT * (rows * hidden + 4 * batch * hidden + _MARGIN * 5 * chunk * rows)
+    logits = logits or min(default_chunk(rows, demand.device_type), batch)
+    return _FLOAT * (rows * hidden + 4 * batch * hidden + _MARGIN * 5 * logits * rows)
 
 
 def _attention_bytes(config: ModelConfig) -> float:

@@ -35,7 +35,7 @@ class Output:
         whole: whether all blocks are in memory at once.
         temperature: what the logits are divided by.
         device: where it computes.
-        chunk: rows of logits at once, where the matrix is not whole.
+        chunk: tokens whose logits are there at a time.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Output:
         for batch in todo:
             states_RH, uniform_RS = reader.read(batch), self._uniform(reader, batch)
             began = time.perf_counter()
-            rows = rows_of_states(self.records, states_RH, matrix_VH, uniform_RS, self.temperature)
+            rows = rows_of_states(self.records, states_RH, matrix_VH, uniform_RS, self.temperature, chunk=self.chunk)
             reader.times.add("output", began)
             yield batch, rows
 

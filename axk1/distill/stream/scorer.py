@@ -23,7 +23,6 @@ from axk1.distill.stream.plan import STAGES, StreamPlan
 from axk1.distill.stream.states import PassStates
 from axk1.distill.stream.weights import WeightStream
 from axk1.model.stored import StoredTensor
-from axk1.train.loss import default_chunk
 
 
 class StreamScorer:
@@ -157,7 +156,7 @@ class StreamScorer:
         plan = self.plan
         return Output(
             plan.config, plan.records, plan.matrix, whole=plan.room.whole_matrix, temperature=self._temperature,
-            device=plan.device, chunk=default_chunk(plan.room.matrix_rows, plan.device.type),
+            device=plan.device, chunk=plan.room.chunk,
         )  # fmt: skip
 
     def _advance(self, tokens: float, *, skipped: bool = False) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from axk1.core.runtime import give_back_free_memory
 from axk1.distill.stream.pieces import BlockPieces, Piece, block_pieces
 from axk1.distill.stream.states import PassStates, StateFile
 from axk1.distill.stream.weights import WeightStream
@@ -88,6 +89,8 @@ class Layers:
         """Applies layer ``layer``. Yields the tokens that went a part of the way, which for a layer are all once."""
         self._times = times
         pieces = block_pieces(self.config, layer)
+        if layer == self.config.first_k_dense_replace:
+            give_back_free_memory()  # of the dense layers: the experts' stack is larger than their holes
         with torch.device("meta"):
             block = Block(self.config, layer)
         todo = list(batches(states.lengths, self.batch_tokens))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from axk1.core.runtime import give_back_free_memory
 from axk1.distill.hidden import HiddenRecords
 from axk1.distill.records import Distributions, Records, TopKRecords
 from axk1.distill.sampled import Draws, SampledRecords
@@ -51,6 +52,7 @@ class Output:
         self, states: PassStates, todo: Sequence[Batch], stream: WeightStream, times: Times
     ) -> Iterator[tuple[np.ndarray, list[Any]]]:
         """Yields for each batch the numbers of its documents and their rows."""
+        give_back_free_memory()  # of the layers: the matrix does not fit into their holes
         norm = RMSNorm(self.config.hidden_size, self.config.rms_norm_eps)
         norm.weight = torch.nn.Parameter(stream.take(self.norm_piece)[FINAL_NORM], requires_grad=False)
         reader = _Reader(states, norm, self.device, times, max(b.rows.stop - b.rows.start for b in todo))

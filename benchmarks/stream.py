@@ -61,7 +61,7 @@ def main() -> None:
     options.gigabytes = options.gigabytes or (1 if options.quick else 8)
     with tempfile.TemporaryDirectory(dir=options.work) as name:
         rows = compare(Path(name), options)
-    publish("stream", rows, ("torch", "transformers", "accelerate"))
+    publish(f"stream_{options.gigabytes:g}gb", rows, ("torch", "transformers", "accelerate"))
 
 
 def compare(folder: Path, options: argparse.Namespace) -> list[Row]:

@@ -40,6 +40,62 @@ def routed_experts(x_TH: Tensor, weights_TK: Tensor, experts_TK: Tensor, gate_up
     return function.apply(x_TH, weights_TK.to(x_TH.dtype), experts_TK, gate_up, down)
 
 
+@torch.no_grad()
+def some_routed_experts(
+    x_TH: Tensor, weights_TK: Tensor, experts_TK: Tensor, first: int, gate_up: Tensor, down: Tensor
+) -> Tensor:
+    """What some of the experts give to the weighted sum; without gradients, and without what these would need.
+
+    Args:
+        x_TH, weights_TK, experts_TK: as for ``routed_experts``.
+        first: the first expert that is here.
+        gate_up, down: theirs and of those that follow; the assignments to others count nothing.
+
+    Returns:
+        [T, H] in the dtype of x (of autocast where that is on). Each token's experts are added in one order.
+    """
+    if torch.is_autocast_enabled(x_TH.device.type):
+        dtype = torch.get_autocast_dtype(x_TH.device.type)
+        x_TH, gate_up, down = x_TH.to(dtype), gate_up.to(dtype), down.to(dtype)
+    here_TK = (experts_TK >= first) & (experts_TK < first + len(down))
+    tokens_M, choice_M = here_TK.nonzero().unbind(1)
+    experts_M = experts_TK[tokens_M, choice_M].long() - first
+    order_M = experts_M.argsort(stable=True)
+    sorted_M, counts_E = tokens_M[order_M], torch.bincount(experts_M, minlength=len(down))
+    scale_M1 = weights_TK[tokens_M, choice_M][order_M].to(x_TH.dtype).unsqueeze(1)
+    products = _threaded_products if x_TH.device.type == "cpu" else _grouped_products
+    out_MH = products(x_TH, sorted_M, scale_M1, counts_E, gate_up, down)
+    place_M = torch.empty_like(order_M)
+    place_M[order_M] = torch.arange(len(order_M), device=order_M.device)
+    counts_T = here_TK.sum(1)
+    return F.embedding_bag(place_M, out_MH, counts_T.cumsum(0) - counts_T, mode="sum")
+
+
+def _threaded_products(
+    x_TH: Tensor, tokens_M: Tensor, scale_M1: Tensor, counts_E: Tensor, gate_up: Tensor, down: Tensor
+) -> Tensor:
+    """What each expert makes of its tokens, times their weights [M, H]: one expert at a time on one thread."""
+    out_MH = x_TH.new_empty(len(tokens_M), x_TH.shape[1])
+
+    def one(expert: tuple[Tensor, ...]) -> None:
+        tokens, scale, gate_up_IH, down_HI, out = expert
+        gate, up = torch.mm(x_TH.index_select(0, tokens), gate_up_IH.T).chunk(2, 1)
+        torch.mm(F.silu(gate).mul_(up).mul_(scale), down_HI.T, out=out)
+
+    experts = _experts(counts_E, (tokens_M, scale_M1), (gate_up, down), (out_MH,))
+    for_each(one, (expert for expert in experts if len(expert[0])))
+    return out_MH
+
+
+def _grouped_products(
+    x_TH: Tensor, tokens_M: Tensor, scale_M1: Tensor, counts_E: Tensor, gate_up: Tensor, down: Tensor
+) -> Tensor:
+    """The same in one grouped product."""
+    ends = counts_E.cumsum(0, dtype=torch.int32)
+    gate, up = F.grouped_mm(x_TH.index_select(0, tokens_M), gate_up.transpose(1, 2), offs=ends).chunk(2, dim=-1)
+    return F.grouped_mm(F.silu(gate).mul_(up).mul_(scale_M1), down.transpose(1, 2), offs=ends)
+
+
 @dataclass(frozen=True)
 class _Order:
     """The assignments sorted by expert."""
@@ -78,7 +134,7 @@ class _ThreadedExperts(torch.autograd.Function):
             act = F.silu(pair[:, :inner]).mul_(pair[:, inner:]).mul_(scale)
             torch.mm(act, down_HI.T, out=out)
 
-        experts = _experts(order, (order.tokens_M, scale_M1), (gate_up, down), (gate_up_MI, out_MH))
+        experts = _experts(order.counts_E, (order.tokens_M, scale_M1), (gate_up, down), (gate_up_MI, out_MH))
         for_each(one, (expert for expert in experts if len(expert[0])))
         ctx.save_for_backward(x, gate_up_MI, scale_M1, gate_up, down)
         ctx.order = order
@@ -108,16 +164,17 @@ class _ThreadedExperts(torch.autograd.Function):
             torch.mm(grad_pair, gate_up_IH, out=to_x)
 
         weights = (gate_up, down, grad_gate_up, grad_down)
-        for_each(one, _experts(order, (order.tokens_M, scale_M1, gate_up_MI), weights, (grad_MH, grad_scale_M)))
+        rows = (order.tokens_M, scale_M1, gate_up_MI)
+        for_each(one, _experts(order.counts_E, rows, weights, (grad_MH, grad_scale_M)))
         grad_weights_TK = grad_scale_M[order.place_TK]
         return _sum_of_experts(grad_MH, order.place_TK), grad_weights_TK, None, grad_gate_up, grad_down
 
 
 def _experts(
-    order: _Order, rows: Sequence[Tensor], weights: Sequence[Tensor], more_rows: Sequence[Tensor]
+    counts_E: Tensor, rows: Sequence[Tensor], weights: Sequence[Tensor], more_rows: Sequence[Tensor]
 ) -> list[tuple[Tensor, ...]]:
     """For each expert its part of every tensor, those with the most rows first."""
-    counts = order.counts_E.tolist()
+    counts = counts_E.tolist()
     parts = [*(t.split(counts) for t in rows), *(t.unbind() for t in weights), *(t.split(counts) for t in more_rows)]
     return sorted(zip(*parts, strict=True), key=lambda part: -len(part[0]))
 

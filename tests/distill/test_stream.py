@@ -39,7 +39,7 @@ SIZES = {
 }  # fmt: skip
 SPARSE = {
     "kv_lora_rank": 16, "q_lora_rank": 24, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8,
-    "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 16, "n_group": 4, "topk_group": 2,
+    "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 64, "n_group": 4, "topk_group": 2,
 }  # fmt: skip
 NETWORKS = {
     "axk1": ModelConfig(**SIZES, **SPARSE),
@@ -130,6 +130,21 @@ def test_every_architecture_gives_the_states_and_log_probabilities_of_the_model_
     for batch, states_RH in states_of_samples(teacher, samples, 64):
         expected = torch.log_softmax(states_RH @ teacher.weight_VH.T, -1)
         assert (torch.cat([log_probs[number] for number in batch]) - expected).abs().max() < 1e-5
+
+
+def test_where_tokens_crowd_at_some_experts_fewer_go_by_at_once(tmp_path):
+    make_world(tmp_path, NETWORKS["axk1"], samples=12)
+    samples = [sample for sample in random_samples(12, seed=5) if len(sample) > 1]
+    keys = np.arange(16 * len(samples), dtype=np.uint8).reshape(-1, 16)
+    found = []
+    for crowded in (False, True):
+        scorer = scorer_of(tmp_path, samples, HiddenRecords(32, VOCABULARY), tmp_path / str(crowded), "350KB")
+        if crowded:
+            scorer._layers.assignments = 1
+        rows = dict(scorer.score(samples, keys))
+        found.append(np.concatenate([rows[number].states_RH for number in sorted(rows)]))
+    values = [torch.from_numpy(states).view(torch.bfloat16).float() for states in found]
+    torch.testing.assert_close(*values, atol=2**-7, rtol=2**-7)
 
 
 def test_fp8_in_many_shards_and_products_in_bf16(tmp_path):

@@ -18,7 +18,7 @@ from axk1.model.transformer import Transformer
 CONFIG = ModelConfig(
     vocab_size=VOCABULARY, hidden_size=40, num_hidden_layers=3, num_attention_heads=4, intermediate_size=56,
     max_position_embeddings=64, initializer_range=0.3, kv_lora_rank=16, q_lora_rank=24, qk_nope_head_dim=8,
-    qk_rope_head_dim=8, v_head_dim=8, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=24,
+    qk_rope_head_dim=8, v_head_dim=8, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=72,
 )  # fmt: skip
 
 

@@ -1,12 +1,15 @@
 """The two ways of running routed experts, one expert per thread and all in grouped products, are one function."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from axk1.model import experts as module
 from axk1.model import workers
-from axk1.model.experts import _GroupedExperts, _ThreadedExperts
+from axk1.model.experts import _GroupedExperts, _ThreadedExperts, routed_experts, some_routed_experts
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -26,6 +29,28 @@ def test_threads_and_grouped_products_agree_forwards_and_backwards(tokens, exper
         results.append([out.detach(), *(leaf.grad for leaf in leaves)])
     for left, right in zip(*results, strict=True):
         torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("products", ["_threaded_products", "_grouped_products"])
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(tokens=st.integers(0, 90), cuts=st.sets(st.integers(1, 6), max_size=3), seed=st.integers(0, 99))
+def test_groups_of_experts_add_up_to_all_of_them(products, tokens, cuts, seed):
+    generator = torch.Generator().manual_seed(seed)
+    experts, chosen = 7, 3
+    indices = torch.rand(tokens, experts, generator=generator).topk(chosen).indices
+    draw = [(tokens, 16), (tokens, chosen), (experts, 16, 16), (experts, 16, 8)]
+    x, weights, gate_up, down = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in draw)
+    total = torch.zeros_like(x)
+    with pytest.MonkeyPatch.context() as patch:
+        if products == "_grouped_products":  # of a GPU; in float32, since it has no float64
+            patch.setattr(module, "_threaded_products", module._grouped_products)
+            x, weights, gate_up, down, total = (t.float() for t in (x, weights, gate_up, down, total))
+        edges = [0, *sorted(cuts), experts]
+        for first, last in itertools.pairwise(edges):
+            here = (gate_up[first:last], down[first:last])
+            total += some_routed_experts(x, weights, indices.to(torch.int16), first, *here)
+    expected = routed_experts(x, weights, indices, gate_up, down)
+    torch.testing.assert_close(total, expected, atol=1e-4, rtol=1e-5)
 
 
 def test_gradients_of_the_experts_are_the_slopes():

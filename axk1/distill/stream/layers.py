@@ -1,8 +1,8 @@
 """``Layers``: one layer after the other over all tokens of a pass, with a part of the layer's weights in memory.
 
 Attention takes the tokens in batches of whole documents, each of which sees only itself. A sparse layer's experts
-take the place of one another: as many as memory holds see all tokens, then the next ones. The modules are those of
-``axk1.model``, filled with what is streamed.
+take the place of one another: as many as memory holds see all tokens, in batches of their own, then the next ones. The
+modules are those of ``axk1.model``, filled with what is streamed.
 
 Shapes: R tokens of a batch, H hidden size, K experts per token, M assignments, G experts in memory, I inner width.
 """
@@ -20,7 +20,7 @@ from axk1.distill.stream.pieces import BlockPieces, Piece, block_pieces
 from axk1.distill.stream.states import PassStates, StateFile
 from axk1.distill.stream.weights import WeightStream
 from axk1.model.config import ModelConfig
-from axk1.model.experts import routed_experts
+from axk1.model.experts import some_routed_experts
 from axk1.model.rope import RotaryEmbedding
 from axk1.model.transformer import Block
 
@@ -70,15 +70,19 @@ class Layers:
         config: the network.
         device: where it computes.
         precision: ``bf16`` has products in bf16, as a model in memory under autocast.
-        batch_tokens: tokens that go through a part of a layer at once.
+        batch_tokens: tokens that go through attention or a dense part at once.
         experts_at_once: routed experts in memory.
+        expert_tokens: tokens that go by them at once.
+        assignments: most rows of all experts at once; where tokens crowd at some experts, fewer tokens go by.
     """
 
     def __init__(
-        self, config: ModelConfig, *, device: torch.device, precision: str, batch_tokens: int, experts_at_once: int
-    ) -> None:
+        self, config: ModelConfig, *, device: torch.device, precision: str, batch_tokens: int, experts_at_once: int,
+        expert_tokens: int, assignments: int,
+    ) -> None:  # fmt: skip
         self.config, self.device, self._bf16 = config, device, precision == "bf16"
         self.batch_tokens, self.experts_at_once = batch_tokens, experts_at_once
+        self.expert_tokens, self.assignments = expert_tokens, assignments
         self.dtype = torch.bfloat16 if self._bf16 else torch.float32
         rope = RotaryEmbedding(config.rope_parameters, config.rotary_dim, config.max_position_embeddings)
         self._rope = rope.to(device)
@@ -94,13 +98,16 @@ class Layers:
         with torch.device("meta"):
             block = Block(self.config, layer)
         todo = list(batches(states.lengths, self.batch_tokens))
-        buffer = torch.empty(max(batch.rows.stop - batch.rows.start for batch in todo), self.config.hidden_size)
         share = 1 / (1 + self.sweeps(pieces))
-        for tokens in self._attention(block, pieces.attention, states, todo, buffer, stream):
+        for tokens in self._attention(block, pieces.attention, states, todo, stream):
             yield tokens * share
         block.self_attn = None
+        rows = [batch.rows for batch in todo]
+        if pieces.experts:
+            step = -(-states.rows // -(-states.rows // self.expert_tokens))  # batches of like size
+            rows = [slice(start, min(start + step, states.rows)) for start in range(0, states.rows, step)]
         parts = self._sparse if pieces.experts else self._dense
-        for tokens in parts(block, pieces, states, todo, buffer, stream):
+        for tokens in parts(block, pieces, states, rows, stream):
             yield tokens * share
         states.commit(layer + 1)
 
@@ -109,9 +116,10 @@ class Layers:
         return max(1, -(-len(pieces.experts) // self.experts_at_once))
 
     def _attention(
-        self, block: Block, piece: Piece, states: PassStates, todo: list[Batch], buffer: Tensor, stream: WeightStream
+        self, block: Block, piece: Piece, states: PassStates, todo: list[Batch], stream: WeightStream
     ) -> Iterator[int]:
         block.load_state_dict(stream.take(piece), strict=False, assign=True)
+        buffer = self._buffer([batch.rows for batch in todo])
         for batch in todo:
             x = self._read(states.before, batch.rows, buffer).unsqueeze(0)
             began = time.perf_counter()
@@ -126,34 +134,33 @@ class Layers:
             yield len(x)
 
     def _dense(
-        self, block: Block, pieces: BlockPieces, states: PassStates, todo: list[Batch], buffer: Tensor,
-        stream: WeightStream,
-    ) -> Iterator[int]:  # fmt: skip
+        self, block: Block, pieces: BlockPieces, states: PassStates, todo: list[slice], stream: WeightStream
+    ) -> Iterator[int]:
         block.load_state_dict(stream.take(pieces.feed_forward), strict=False, assign=True)
-        for batch in todo:
-            x = self._read(states.after, batch.rows, buffer)
+        buffer = self._buffer(todo)
+        for rows in todo:
+            x = self._read(states.after, rows, buffer)
             began = time.perf_counter()
             with self._autocast():
                 x = x.add_(block.mlp(block.post_attention_layernorm(x)))
             began = self._time("experts", began)
-            states.write(batch.rows, x)
+            states.write(rows, x)
             self._time("states", began)
             yield len(x)
 
     def _sparse(
-        self, block: Block, pieces: BlockPieces, states: PassStates, todo: list[Batch], buffer: Tensor,
-        stream: WeightStream,
-    ) -> Iterator[int]:  # fmt: skip
+        self, block: Block, pieces: BlockPieces, states: PassStates, todo: list[slice], stream: WeightStream
+    ) -> Iterator[int]:
         block.load_state_dict(_in_modules(stream.take(pieces.feed_forward)), strict=False, assign=True)
         mlp, step, count = block.mlp, self.experts_at_once, len(pieces.experts)
-        experts = _ExpertGroup(self.config, min(step, count), self.dtype, self.device)
+        experts = _ExpertGroup(self.config, min(step, count), self.assignments, self.dtype, self.device)
         routed: list[tuple[Tensor, Tensor]] = []
-        sums = torch.empty_like(buffer)
+        buffer, sums = self._buffer(todo), self._buffer(todo)
         for first in range(0, count, step):
             experts.fill(stream, pieces.experts[first : first + step], first)
             last = first + step >= count
-            for number, batch in enumerate(todo):
-                x = self._read(states.after, batch.rows, buffer)
+            for number, rows in enumerate(todo):
+                x = self._read(states.after, rows, buffer)
                 began = time.perf_counter()
                 with self._autocast():
                     h = block.post_attention_layernorm(x)
@@ -163,17 +170,20 @@ class Layers:
                     out = experts.apply(h, *routed[number])
                     began = self._time("experts", began)
                     if first:
-                        out = self._read(states.sums, batch.rows, sums).to(out.dtype).add_(out)
+                        out = self._read(states.sums, rows, sums).to(out.dtype).add_(out)
                         began = time.perf_counter()
                     if last:
                         x = x.add_(mlp.post_mlp_layernorm(out + mlp.shared_experts(h)))
                         began = self._time("experts", began)
                 if last:
-                    states.write(batch.rows, x)
+                    states.write(rows, x)
                 else:
-                    states.sums.write(batch.rows, out)
+                    states.sums.write(rows, out)
                 self._time("states", began)
                 yield len(x)
+
+    def _buffer(self, todo: list[slice]) -> Tensor:
+        return torch.empty(max(rows.stop - rows.start for rows in todo), self.config.hidden_size)
 
     def _read(self, file: StateFile, rows: slice, buffer: Tensor) -> Tensor:
         began = time.perf_counter()
@@ -193,11 +203,13 @@ class Layers:
 class _ExpertGroup:
     """As many routed experts as memory holds, stacked; the next ones take their place."""
 
-    def __init__(self, config: ModelConfig, size: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, config: ModelConfig, size: int, assignments: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         inner, hidden = config.moe_intermediate_size, config.hidden_size
         self._gate_up = torch.empty(size, 2 * inner, hidden, dtype=dtype, device=device)
         self._down = torch.empty(size, hidden, inner, dtype=dtype, device=device)
-        self._all, self._first, self._size = config.n_routed_experts, 0, 0
+        self._assignments, self._first, self._size = max(assignments, config.num_experts_per_tok), 0, 0
 
     def fill(self, stream: WeightStream, pieces: tuple[Piece, ...], first: int) -> None:
         """Takes experts ``first`` on."""
@@ -210,14 +222,12 @@ class _ExpertGroup:
 
     def apply(self, x_RH: Tensor, weights_RK: Tensor, experts_RK: Tensor) -> Tensor:
         """The weighted sum of those of each token's experts that are here [R, H]."""
-        if self._size == self._all:
-            return routed_experts(x_RH, weights_RK, experts_RK.long(), self._gate_up, self._down)
-        tokens_M, choice_M = ((experts_RK >= self._first) & (experts_RK < self._first + self._size)).nonzero().unbind(1)
-        experts_M1 = experts_RK[tokens_M, choice_M].long().sub_(self._first).unsqueeze(1)
-        weights_M1 = weights_RK[tokens_M, choice_M].unsqueeze(1)
+        here_RK = (experts_RK >= self._first) & (experts_RK < self._first + self._size)
+        if int(here_RK.sum()) > self._assignments:
+            halves = zip(x_RH.tensor_split(2), weights_RK.tensor_split(2), experts_RK.tensor_split(2), strict=True)
+            return torch.cat([self.apply(*half) for half in halves])
         gate_up, down = self._gate_up[: self._size], self._down[: self._size]
-        out_MH = routed_experts(x_RH[tokens_M], weights_M1, experts_M1, gate_up, down)
-        return torch.zeros_like(x_RH).index_add_(0, tokens_M, out_MH.to(x_RH.dtype))
+        return some_routed_experts(x_RH, weights_RK, experts_RK, self._first, gate_up, down)
 
 
 def _in_modules(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ written. Hidden states are not: they lie in files. The interpreter and its libra
 Shapes: R tokens of a batch, H hidden size, K experts per token, E experts, I inner width, N heads, V vocabulary.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,11 @@ _PACKING = 6
 _READ_ROWS = 64 << 20
 """Bytes of the output matrix that are one read where all of it is in memory."""
 _FLOAT = 4
+_HALF_RATE = 45
+"""Rows of an expert at which its products run at half the rate of large ones; measured on a CPU."""
+_SWEEP = 1200
+"""Operations that take as long as a sweep does for each number of a state: it is read, normed, and a sum read and
+written, at 3 bytes for 250 operations."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,13 @@ class Room:
     ring: int
     """Bytes of the reader's buffer."""
     batch_tokens: int
-    """Tokens that go through a part of a layer at once."""
+    """Tokens that go through attention, a dense part or the output at once."""
     experts: int
     """Routed experts in memory; 0 in a dense network."""
+    expert_tokens: int
+    """Tokens that go by these at once."""
+    assignments: int
+    """Rows of all these experts at once, at most."""
     matrix_rows: int
     """Rows of the output matrix that are one piece."""
     whole_matrix: bool
@@ -101,7 +111,9 @@ def plan_room(
     largest = max(groups, key=demand.stored)
     least_ring = demand.stored(largest) + len(largest.shapes) * 2 * ALIGNMENT
     packing, token = chunk * _row_bytes(demand.records) * _PACKING, _token_bytes(demand)
-    least = {stage: int(need) for stage, need in _stages(demand, blocks, demand.longest, 1, 64).items()}
+    least = {
+        stage: int(need) for stage, need in _stages(demand, blocks, demand.longest, (1, demand.longest), 64).items()
+    }
     worst = max(least, key=lambda stage: least[stage])
     if device_memory is not None and device_memory < least[worst]:
         raise _too_little("device_memory", device_memory, least[worst], worst, least[worst], demand.longest)
@@ -116,8 +128,9 @@ def plan_room(
     share = device_memory if device_memory is not None else max(least[worst], spare * 3 // 4)
     ring = least_ring + (memory // 4 if on_device else spare - share)
     half = max(share // 2, least[worst])
-    batch = _most(demand.longest, max(demand.longest, batch_tokens), lambda b: _worst(demand, blocks, b, 1) <= half)
-    experts = _most(1, demand.config.n_routed_experts, lambda g: _worst(demand, blocks, batch, g) <= share)
+    most = max(demand.longest, min(batch_tokens, tokens))
+    batch = _most(demand.longest, most, lambda b: _worst(demand, blocks, b) <= half)
+    experts, expert_tokens = _experts(demand, blocks, share, most)
     vocabulary = demand.vocabulary
     rows = _most(64, vocabulary, lambda w: _output(demand, batch, w) <= share)
     whole = rows >= vocabulary or isinstance(demand.records, HiddenRecords)
@@ -126,10 +139,33 @@ def plan_room(
     shown = vocabulary if whole else rows
     least, most = (min(batch, of(shown, demand.device_type)) for of in (default_chunk, scoring_chunk))
     logits = _most(least, most, lambda c: _output(demand, batch, shown, c) <= share)
-    stages = _stages(demand, blocks, batch, experts, shown, logits)
+    stages = _stages(demand, blocks, batch, (experts, expert_tokens), shown, logits)
     used = {"reading ahead": ring, "tokens": kept, "a chunk of the cache": packing}
     used |= {worst: int(stages[worst]) for worst in [max(stages, key=lambda stage: stages[stage])]}
-    return Room(ring, batch, experts if demand.config.is_sparse else 0, rows, whole, logits, tokens, used)
+    assignments = int(_assigned(demand.config, experts) * expert_tokens)
+    return Room(ring, batch, experts, expert_tokens, assignments, rows, whole, logits, tokens, used)
+
+
+def _experts(demand: Demand, blocks: list[BlockPieces], share: int, most: int) -> tuple[int, int]:
+    """How many experts are in memory at once, and how many tokens go by them; 0 in a dense network.
+
+    Few experts leave room for many tokens, whose products are large; but each group costs a sweep over all states.
+    """
+    config, chosen, least_cost = demand.config, (0, most), math.inf
+    sparse = [block for block in blocks if block.experts]
+    if not sparse:
+        return chosen
+    work = 6 * config.num_experts_per_tok * config.hidden_size * config.moe_intermediate_size
+    for sweeps in range(1, config.n_routed_experts + 1):
+        experts = -(-config.n_routed_experts // sweeps)
+        tokens = _most(demand.longest, most, lambda t, g=experts: _sparse(demand, sparse[0], g, t) <= share)
+        if experts > 1 and _sparse(demand, sparse[0], experts, tokens) > share:
+            continue
+        rows = tokens * config.num_experts_per_tok / config.n_routed_experts
+        cost = work * (1 + _HALF_RATE / rows) + sweeps * _SWEEP * config.hidden_size
+        if cost < least_cost:
+            chosen, least_cost = (experts, tokens), cost
+    return chosen
 
 
 def _most(low: int, high: int, fits: Callable[[int], bool]) -> int:
@@ -147,30 +183,41 @@ def _too_little(field: str, given: int, needed: int, part: str, size: int, longe
     )
 
 
-def _worst(demand: Demand, blocks: list[BlockPieces], batch: int, experts: int) -> float:
-    return max(_stages(demand, blocks, batch, experts, 64).values())
+def _worst(demand: Demand, blocks: list[BlockPieces], batch: int) -> float:
+    """What the parts need that see ``batch`` tokens at once, whatever the experts see."""
+    return max(_stages(demand, blocks, batch, (1, 1), 64).values())
 
 
 def _stages(
-    demand: Demand, blocks: list[BlockPieces], batch: int, experts: int, rows: int, logits: int | None = None
-) -> dict[str, float]:
-    """Bytes that each part of the work needs for its weights and its batch."""
+    demand: Demand, blocks: list[BlockPieces], batch: int, experts: tuple[int, int], rows: int,
+    logits: int | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Bytes that each part of the work needs for its weights and its batch. Args: experts: how many, for how many."""
     found = {}
     for block in blocks:
         found[block.attention.name] = demand.itemsize * block.attention.numbers + batch * _attention_bytes(
             demand.config
         )
-        weights = block.feed_forward.numbers + experts * (block.experts[0].numbers if block.experts else 0)
-        # An expert that is quantised is made a float before it is put with the others.
-        one = block.experts[0] if block.experts else block.feed_forward
-        decoded = max((_numbers(shape) for shape in one.shapes.values()), default=0)
-        tokens = _sparse_bytes(demand.config) if block.experts else _dense_bytes(demand.config)
-        name = f"{block.feed_forward.name} with {experts} of its experts" if block.experts else block.feed_forward.name
-        found[name] = demand.itemsize * (weights + decoded) + batch * tokens
+        if block.experts:
+            found[f"{block.feed_forward.name} with {experts[0]} of its experts"] = _sparse(demand, block, *experts)
+        else:
+            weights = block.feed_forward.numbers + _decoded(block.feed_forward)
+            found[block.feed_forward.name] = demand.itemsize * weights + batch * _dense_bytes(demand.config)
     found["the output matrix" if rows >= demand.vocabulary else f"{rows} rows of the output matrix"] = _output(
         demand, batch, rows, logits
     )
     return found
+
+
+def _sparse(demand: Demand, block: BlockPieces, experts: int, tokens: int) -> float:
+    """Bytes of a sparse layer's shared part, so many experts, and tokens that go by them."""
+    weights = block.feed_forward.numbers + experts * block.experts[0].numbers + _decoded(block.experts[0])
+    return demand.itemsize * weights + tokens * _sparse_bytes(demand, experts)
+
+
+def _decoded(piece: Piece) -> int:
+    """Numbers of the largest matrix: one that is quantised is made a float before it is put with the others."""
+    return max((_numbers(shape) for shape in piece.shapes.values()), default=0)
 
 
 def _numbers(shape: tuple[int, ...]) -> int:
@@ -202,10 +249,20 @@ def _dense_bytes(config: ModelConfig) -> float:
     return _MARGIN * _FLOAT * (5 * config.hidden_size + 3 * config.intermediate_size)
 
 
-def _sparse_bytes(config: ModelConfig) -> float:
-    assigned = config.num_experts_per_tok * (3 * config.hidden_size + 3 * config.moe_intermediate_size + 8)
+def _sparse_bytes(demand: Demand, experts: int) -> float:
+    config = demand.config
+    row = config.hidden_size + 8
+    if demand.device_type != "cpu":  # there the products of all experts are one
+        row += config.hidden_size + 3 * config.moe_intermediate_size
     shared = 3 * config.n_shared_experts * config.moe_intermediate_size
-    return _MARGIN * _FLOAT * (8 * config.hidden_size + assigned + shared + 5 * config.n_routed_experts)
+    numbers = 8 * config.hidden_size + _assigned(config, experts) * row + shared + 5 * config.n_routed_experts
+    return _MARGIN * _FLOAT * numbers
+
+
+def _assigned(config: ModelConfig, experts: int) -> float:
+    """Rows of so many experts for a token: half as many again as if all experts were chosen equally often."""
+    chosen = config.num_experts_per_tok
+    return min(chosen, 1.5 * chosen * experts / max(config.n_routed_experts, 1))
 
 
 def _token_bytes(demand: Demand) -> int:

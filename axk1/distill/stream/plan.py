@@ -100,7 +100,8 @@ class StreamPlan:
         """The executor of the layers."""
         return Layers(
             self.config, device=self.device, precision=self.precision, batch_tokens=self.room.batch_tokens,
-            experts_at_once=max(self.room.experts, 1),
+            experts_at_once=max(self.room.experts, 1), expert_tokens=self.room.expert_tokens,
+            assignments=self.room.assignments,
         )  # fmt: skip
 
     @functools.cached_property
@@ -136,7 +137,9 @@ class StreamPlan:
         pass_rows = min(room.pass_tokens, self.rows)
         used = ", ".join(f"{name} {format_bytes(size)}" for name, size in room.bytes.items())
         flops = (times["attention"] + times["experts"] + times["output"]) * self.rates.flops * UTILISATION
-        experts = f"{room.experts} of {self.config.n_routed_experts} experts, " if room.experts else ""
+        experts = ""
+        if room.experts:
+            experts = f"{room.expert_tokens:,} by {room.experts} of {self.config.n_routed_experts} experts, "
         matrix = "" if not self.matrix else "the whole output matrix" if room.whole_matrix else (
             f"{room.matrix_rows:,} of {self.demand.vocabulary:,} rows of the output matrix"
         )  # fmt: skip

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from axk1.core.runtime import give_back_free_memory
+from axk1.distill.stream.pages import empty
 from axk1.distill.stream.pieces import BlockPieces, Piece, block_pieces
 from axk1.distill.stream.states import PassStates, StateFile
 from axk1.distill.stream.weights import WeightStream
@@ -93,8 +94,6 @@ class Layers:
         """Applies layer ``layer``. Yields the tokens that went a part of the way, which for a layer are all once."""
         self._times = times
         pieces = block_pieces(self.config, layer)
-        if layer == self.config.first_k_dense_replace:
-            give_back_free_memory()  # of the dense layers: the experts' stack is larger than their holes
         with torch.device("meta"):
             block = Block(self.config, layer)
         todo = list(batches(states.lengths, self.batch_tokens))
@@ -153,6 +152,7 @@ class Layers:
     ) -> Iterator[int]:
         block.load_state_dict(_in_modules(stream.take(pieces.feed_forward)), strict=False, assign=True)
         mlp, step, count = block.mlp, self.experts_at_once, len(pieces.experts)
+        give_back_free_memory()  # of attention
         experts = _ExpertGroup(self.config, min(step, count), self.assignments, self.dtype, self.device)
         routed: list[tuple[Tensor, Tensor]] = []
         buffer, sums = self._buffer(todo), self._buffer(todo)
@@ -207,8 +207,8 @@ class _ExpertGroup:
         self, config: ModelConfig, size: int, assignments: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         inner, hidden = config.moe_intermediate_size, config.hidden_size
-        self._gate_up = torch.empty(size, 2 * inner, hidden, dtype=dtype, device=device)
-        self._down = torch.empty(size, hidden, inner, dtype=dtype, device=device)
+        self._gate_up = empty((size, 2 * inner, hidden), dtype, device)
+        self._down = empty((size, hidden, inner), dtype, device)
         self._assignments, self._first, self._size = max(assignments, config.num_experts_per_tok), 0, 0
 
     def fill(self, stream: WeightStream, pieces: tuple[Piece, ...], first: int) -> None:

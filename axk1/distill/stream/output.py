@@ -17,6 +17,7 @@ from axk1.distill.records import Distributions, Records, TopKRecords
 from axk1.distill.sampled import Draws, SampledRecords
 from axk1.distill.scoring import rows_of_states, split_rows, uniform_of_samples
 from axk1.distill.stream.layers import Batch, Times
+from axk1.distill.stream.pages import empty
 from axk1.distill.stream.pieces import FINAL_NORM, Piece
 from axk1.distill.stream.states import PassStates
 from axk1.distill.stream.vocabulary import OnlineTop
@@ -52,7 +53,7 @@ class Output:
         self, states: PassStates, todo: Sequence[Batch], stream: WeightStream, times: Times
     ) -> Iterator[tuple[np.ndarray, list[Any]]]:
         """Yields for each batch the numbers of its documents and their rows."""
-        give_back_free_memory()  # of the layers: the matrix does not fit into their holes
+        give_back_free_memory()  # of the layers
         norm = RMSNorm(self.config.hidden_size, self.config.rms_norm_eps)
         norm.weight = torch.nn.Parameter(stream.take(self.norm_piece)[FINAL_NORM], requires_grad=False)
         reader = _Reader(states, norm, self.device, times, max(b.rows.stop - b.rows.start for b in todo))
@@ -72,7 +73,8 @@ class Output:
 
     def _matrix(self, stream: WeightStream) -> Tensor:
         sizes = [next(iter(piece.shapes.values())) for piece in self.pieces]
-        matrix_VH = torch.empty(sum(rows for rows, _ in sizes), self.config.hidden_size, device=self.device)
+        shape = (sum(rows for rows, _ in sizes), self.config.hidden_size)
+        matrix_VH = empty(shape, torch.float32, self.device)
         for piece, block in zip(self.pieces, matrix_VH.split([rows for rows, _ in sizes]), strict=True):
             stream.take_into(piece, dict.fromkeys(piece.shapes, block))
         return matrix_VH
@@ -86,7 +88,7 @@ class Output:
             first = 0
             for piece in self.pieces:
                 size = next(iter(piece.shapes.values()))
-                block_WH = torch.empty(size, device=self.device)
+                block_WH = empty(size, torch.float32, self.device)
                 stream.take_into(piece, dict.fromkeys(piece.shapes, block_WH))
                 start = 0
                 for batch in todo:

@@ -9,14 +9,12 @@ The buffer is a ring: groups take room in order and give it back in order, so it
 groups are cut into pieces, so that several threads read one of them.
 """
 
-import mmap
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from axk1.core.config import require
@@ -24,10 +22,10 @@ from axk1.core.errors import ConfigError
 from axk1.core.progress import si
 from axk1.distill.stream.direct_file import ALIGNMENT, DirectFile
 from axk1.distill.stream.groups import Group, Loaded, buffer_bytes, spans
+from axk1.distill.stream.pages import allocate
 
 _PIECE = 8 << 20
 """Most bytes of one read: large enough for the disk, small enough for threads to share a group."""
-_HUGE_PAGE = 2 << 20
 
 
 class ReadAhead:
@@ -106,7 +104,7 @@ class _Pass:
 
     def __init__(self, plan: ReadAhead) -> None:
         self.plan = plan
-        self.room = _allocate(plan.ring_bytes, plan.pinned)
+        self.room = allocate(plan.ring_bytes, pinned=plan.pinned)
         self.bytes = memoryview(self.room.numpy())
         self.changed = threading.Condition()
         self.files: dict[str, DirectFile] = {}
@@ -222,15 +220,3 @@ class _Pass:
         with self.changed:
             self.error = self.error or error
             self.changed.notify_all()
-
-
-def _allocate(size: int, pinned: bool) -> Tensor:
-    """Bytes at a multiple of ``ALIGNMENT``: locked ones for CUDA, huge pages for a CPU, which reads them faster."""
-    if pinned:
-        room = torch.empty(size + ALIGNMENT, dtype=torch.uint8, pin_memory=True)
-        return room[-room.data_ptr() % ALIGNMENT :][:size]
-    memory = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    room = torch.frombuffer(memory, dtype=torch.uint8)  # keeps the mapping alive
-    return room[-room.data_ptr() % _HUGE_PAGE :][:size]

@@ -5,6 +5,7 @@ before"). A ``Rule`` wants several signals close together in one sentence, so a 
 one pass over the text, whatever the number of words; rules look only at the few signals that were found.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,15 +79,22 @@ class Lexicon:
 
     def __init__(self, entries: Mapping[str, Sequence[str]]) -> None:
         """Args: entries: expressions by signal; one expression may stand under several."""
-        signals: dict[str, set[str]] = {}
+        self._signals: dict[str, set[str]] = {}
         for name, expressions in entries.items():
             for expression in expressions:
-                signals.setdefault(expression, set()).add(name)
-        self._whole = _tried_by_opening(signals, whole=True)
+                self._signals.setdefault(expression, set()).add(name)
+
+    # Compiled when they are first asked for: most programs that import the guard end without reading a text.
+    @functools.cached_property
+    def _whole(self) -> "_Table":
+        return _tried_by_opening(self._signals, whole=True)
+
+    @functools.cached_property
+    def _apart(self) -> "_Table":
         apart: dict[str, set[str]] = {}
-        for expression, names in signals.items():
+        for expression, names in self._signals.items():
             apart.setdefault(expression.replace(" ", ""), set()).update(names)
-        self._apart = _tried_by_opening(apart, whole=False)
+        return _tried_by_opening(apart, whole=False)
 
     def signals(self, text: str) -> list[Signal]:
         """What the words of a folded text say, in order. Words do not overlap: the first one counts."""

@@ -54,8 +54,8 @@ class Room:
     """Rows of the output matrix that are one piece."""
     whole_matrix: bool
     """Whether all its pieces are in memory at once."""
-    chunk: int
-    """Tokens whose logits of these rows are there at a time."""
+    logit_tokens: int
+    """Tokens whose logits, of these rows, are there at a time."""
     pass_tokens: int
     """Tokens of a pass, at most."""
     bytes: dict[str, int]
@@ -137,13 +137,13 @@ def plan_room(
     width = demand.config.hidden_size * _FLOAT
     rows = max(1, min(rows, vocabulary, ring // 2 // width, _READ_ROWS // width if whole else vocabulary))
     shown = vocabulary if whole else rows
-    least, most = (min(batch, of(shown, demand.device_type)) for of in (default_chunk, scoring_chunk))
-    logits = _most(least, most, lambda c: _output(demand, batch, shown, c) <= share)
-    stages = _stages(demand, blocks, batch, (experts, expert_tokens), shown, logits)
+    few, many = (min(batch, of(shown, demand.device_type)) for of in (default_chunk, scoring_chunk))
+    logit_tokens = _most(few, many, lambda c: _output(demand, batch, shown, c) <= share)
+    stages = _stages(demand, blocks, batch, (experts, expert_tokens), shown, logit_tokens)
     used = {"reading ahead": ring, "tokens": kept, "a chunk of the cache": packing}
     used |= {worst: int(stages[worst]) for worst in [max(stages, key=lambda stage: stages[stage])]}
     assignments = int(_assigned(demand.config, experts) * expert_tokens)
-    return Room(ring, batch, experts, expert_tokens, assignments, rows, whole, logits, tokens, used)
+    return Room(ring, batch, experts, expert_tokens, assignments, rows, whole, logit_tokens, tokens, used)
 
 
 def _experts(demand: Demand, blocks: list[BlockPieces], share: int, most: int) -> tuple[int, int]:
@@ -190,9 +190,15 @@ def _worst(demand: Demand, blocks: list[BlockPieces], batch: int) -> float:
 
 def _stages(
     demand: Demand, blocks: list[BlockPieces], batch: int, experts: tuple[int, int], rows: int,
-    logits: int | None = None,
+    logit_tokens: int | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Bytes that each part of the work needs for its weights and its batch. Args: experts: how many, for how many."""
+    """Bytes that each part of the work needs for its weights and its batch.
+
+    Args:
+        experts: how many there are at once, and how many tokens go by them.
+        rows: of the output matrix.
+        logit_tokens: tokens whose logits are there at a time; None means ``default_chunk``.
+    """
     found = {}
     for block in blocks:
         found[block.attention.name] = demand.itemsize * block.attention.numbers + batch * _attention_bytes(
@@ -204,7 +210,7 @@ def _stages(
             weights = block.feed_forward.numbers + _decoded(block.feed_forward)
             found[block.feed_forward.name] = demand.itemsize * weights + batch * _dense_bytes(demand.config)
     found["the output matrix" if rows >= demand.vocabulary else f"{rows} rows of the output matrix"] = _output(
-        demand, batch, rows, logits
+        demand, batch, rows, logit_tokens
     )
     return found
 
@@ -224,13 +230,13 @@ def _numbers(shape: tuple[int, ...]) -> int:
     return shape[0] * (shape[1] if len(shape) > 1 else 1)
 
 
-def _output(demand: Demand, batch: int, rows: int, logits: int | None = None) -> float:
+def _output(demand: Demand, batch: int, rows: int, logit_tokens: int | None = None) -> float:
     hidden = demand.config.hidden_size
     if isinstance(demand.records, HiddenRecords):
         return batch * hidden * (3 * _FLOAT + 4)
     rows = min(rows, demand.vocabulary)
-    logits = logits or min(default_chunk(rows, demand.device_type), batch)
-    return _FLOAT * (rows * hidden + 4 * batch * hidden + _MARGIN * 5 * logits * rows)
+    logit_tokens = logit_tokens or min(default_chunk(rows, demand.device_type), batch)
+    return _FLOAT * (rows * hidden + 4 * batch * hidden + _MARGIN * 5 * logit_tokens * rows)
 
 
 def _attention_bytes(config: ModelConfig) -> float:

@@ -156,7 +156,7 @@ class StreamScorer:
         plan = self.plan
         return Output(
             plan.config, plan.records, plan.matrix, whole=plan.room.whole_matrix, temperature=self._temperature,
-            device=plan.device, chunk=plan.room.chunk,
+            device=plan.device, chunk=plan.room.logit_tokens,
         )  # fmt: skip
 
     def _advance(self, tokens: float, *, skipped: bool = False) -> None:

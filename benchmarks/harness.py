@@ -87,6 +87,11 @@ def figure(value: float | None, unit: str) -> str:
     return "" if value is None else f"{value:,.4g} {unit}"
 
 
+def goal_reached(goal: float | None, met: bool | None) -> str:
+    """A goal and whether it was reached, in words; nothing where there is no goal."""
+    return "" if goal is None else f"{goal:g} x: { {True: 'met', False: 'missed', None: 'not measured'}[met] }"
+
+
 def publish(name: str, rows: list[Row], packages: tuple[str, ...]) -> Path:
     """Prints the table and writes ``results/NAME-<machine>.json``."""
     table = Table(title=name, title_justify="left")
@@ -95,8 +100,7 @@ def publish(name: str, rows: list[Row], packages: tuple[str, ...]) -> Path:
     for row in rows:
         sides = [figure(value, row.unit) for value in (row.ours, row.peer)]
         figures = [*sides, row.peer_name, "" if row.ratio is None else f"{row.ratio:.2f} x"]
-        goal = "" if row.goal is None else f"{row.goal:g} x: {'met' if row.met else 'missed'}"
-        table.add_row(row.case, row.metric, *figures, row.spread, goal)
+        table.add_row(row.case, row.metric, *figures, row.spread, goal_reached(row.goal, row.met))
     Console(width=150).print(table)
     machine = _machine()
     words = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from harness import figure
+from harness import figure, goal_reached
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/benchmarks.md"
@@ -39,7 +39,7 @@ def _section(document: dict) -> str:
         "|---|---|---:|---:|---|---:|---|---|",
     ]
     for row in document["rows"]:
-        goal = "" if row["goal"] is None else f"{row['goal']:g} x: {'met' if row['met'] else 'missed'}"
+        goal = goal_reached(row["goal"], row["met"])
         figures = " | ".join([*(figure(row[side], row["unit"]) for side in ("ours", "peer")), row["peer_name"]])
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         metric = row["metric"].replace("_", " ")

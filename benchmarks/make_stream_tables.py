@@ -20,14 +20,14 @@ from axk1.distill.stream.rates import HARDWARE
 from axk1.model.config import ModelConfig
 
 MODEL = ROOT / "recipes/axk1-519b"
-MEMORY, DEVICE_MEMORY = 128 << 30, {"h200": 120 << 30, "h100": 70 << 30}
+MEMORY, DEVICE_MEMORY = 128 << 30, {"h200": 120 << 30, "h100": 70 << 30, "rtx4090": 21 << 30}
 """Main memory of the planned machines, and the memory of their GPU that is used."""
 TEXT, PASSES = 4096, (100_000, 300_000, 1_000_000)
 """Tokens of a text, and tokens for which the weights are read once."""
 PREDICTION = "the plan's prediction"
 HEAD = (
-    "| machine | tokens of a pass | states | the pass takes | tokens/s | longest part |\n"
-    "|---|---:|---:|---:|---:|---|\n"
+    "| machine | tokens of a pass | states | the pass takes | tokens/s | hours for a billion tokens | limited by |\n"
+    "|---|---:|---:|---:|---:|---:|---|\n"
 )
 
 
@@ -50,11 +50,10 @@ def planned() -> str:
         for tokens in PASSES:
             times = plan.predicted(tokens, 1)
             work = sum(seconds for stage, seconds in times.items() if stage != "read")
-            seconds, most = max(times["read"], work), max(times, key=times.get)
+            seconds, limit = max(times["read"], work), plan.limit(times)
             states = format_bytes(tokens * 3 * 4 * config.hidden_size)
-            lines.append(
-                f"| `{name}` | {tokens:,} | {states} | {duration(seconds)} | {tokens / seconds:,.0f} | {most} |\n"
-            )
+            speed = f"{tokens / seconds:,.0f} | {1e9 / tokens * seconds / 3600:,.0f}"
+            lines.append(f"| `{name}` | {tokens:,} | {states} | {duration(seconds)} | {speed} | {limit} |\n")
     return HEAD + "".join(lines)
 
 

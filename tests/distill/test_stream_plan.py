@@ -49,6 +49,8 @@ def test_a_plan_stays_within_its_budget(memory, longest, batch_tokens, most_toke
         return
     assert sum(room.bytes.values()) <= memory
     assert room.batch_tokens >= min(longest, batch_tokens) and room.pass_tokens >= longest and room.experts >= 1
+    if room.whole_layers:
+        assert room.experts == network.n_routed_experts and room.expert_tokens == room.batch_tokens
 
 
 def test_the_full_size_is_planned_from_its_config_alone(tmp_path, capfd):

@@ -203,12 +203,12 @@ def test_where_no_answer_is_right_nothing_is_made(teacher, tmp_path):
 
 
 def test_a_server_answers_as_the_same_checkpoint_does(teacher, tmp_path):
-    config = recipe(teacher, tmp_path / "out", count=30)
+    config = recipe(teacher, tmp_path / "out", count=16)
     with serving(teacher) as url:
         server = ServerSource(base_url=f"{url}/v1", model="teacher", batch=4)
         answered = read(write_answers(dataclasses.replace(config, server=server)))
     own = read(write_answers(dataclasses.replace(config, output=tmp_path / "own")))
-    assert len(own) > 5 and [line["messages"] for line in answered] == [line["messages"] for line in own]
+    assert len(own) > 2 and [line["messages"] for line in answered] == [line["messages"] for line in own]
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path):

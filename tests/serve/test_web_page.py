@@ -21,6 +21,8 @@ WATCHED = """(() => {
 })()"""
 """Notes what the page asks for, and asks the random model to go on."""
 ENDLESS = WATCHED % "{ ignore_eos: true, max_tokens: 60 }"
+LONG = WATCHED % "{ ignore_eos: true, max_tokens: 400 }"
+"""Long enough that a crowded machine stops it before its end."""
 STOP_AT_FIRST_TEXT = """new Promise((resolve) => {
   const look = () => {
     const text = document.querySelector("article.assistant:last-child .text")?.textContent;
@@ -52,7 +54,7 @@ def asked(browser: Browser) -> list[list[str]]:
 
 def test_stop_frees_the_place_and_regenerate_asks_the_same(server, browser):
     browser.until("document.getElementById('model').textContent === 'tiny'")
-    browser.run(ENDLESS)
+    browser.run(LONG)
     write(browser, "예산은 <b>14</b>일에?")
     for _ in range(2):
         browser.run(STOP_AT_FIRST_TEXT)
@@ -127,7 +129,7 @@ def test_chats_are_kept_over_reloads_and_listed_and_deleted(server, browser):
 
 
 def test_a_reload_amid_an_answer_keeps_what_came(server, browser):
-    browser.run(WATCHED % "{ ignore_eos: true, max_tokens: 400 }")
+    browser.run(LONG)
     write(browser, "a")
     browser.until("document.querySelector('.assistant .text')?.textContent.length > 5")
     browser.open(server.url)
@@ -173,7 +175,7 @@ def test_enter_leaves_a_syllable_to_the_input_method(browser):
 
 
 def test_everything_is_within_reach_of_the_keyboard(server, browser):
-    browser.run(WATCHED % "{ ignore_eos: true, max_tokens: 400 }")
+    browser.run(LONG)
     browser.run("document.querySelector('.skip').focus()")
     order = []
     for _ in range(6):

@@ -1,6 +1,7 @@
 """``Layers``: one layer after the other over all tokens of a pass, with a part of the layer's weights in memory.
 
-Attention takes the tokens in batches of whole documents, each of which sees only itself. A sparse layer's experts
+Attention takes the tokens in batches of whole documents, each of which sees only itself. Where memory holds a whole
+layer, a batch goes through all of it. Elsewhere attention is over before the rest begins, and a sparse layer's experts
 take the place of one another: as many as memory holds see all tokens, in batches of their own, then the next ones. The
 modules are those of ``axk1.model``, filled with what is streamed.
 
@@ -75,13 +76,14 @@ class Layers:
         experts_at_once: routed experts in memory.
         expert_tokens: tokens that go by them at once.
         assignments: most rows of all experts at once; where tokens crowd at some experts, fewer tokens go by.
+        whole: a layer is in memory as a whole.
     """
 
     def __init__(
         self, config: ModelConfig, *, device: torch.device, precision: str, batch_tokens: int, experts_at_once: int,
-        expert_tokens: int, assignments: int,
+        expert_tokens: int, assignments: int, whole: bool,
     ) -> None:  # fmt: skip
-        self.config, self.device, self._bf16 = config, device, precision == "bf16"
+        self.config, self.device, self._bf16, self._whole = config, device, precision == "bf16", whole
         self.batch_tokens, self.experts_at_once = batch_tokens, experts_at_once
         self.expert_tokens, self.assignments = expert_tokens, assignments
         self.dtype = torch.bfloat16 if self._bf16 else torch.float32
@@ -97,22 +99,53 @@ class Layers:
         with torch.device("meta"):
             block = Block(self.config, layer)
         todo = list(batches(states.lengths, self.batch_tokens))
-        share = 1 / (1 + self.sweeps(pieces))
-        for tokens in self._attention(block, pieces.attention, states, todo, stream):
-            yield tokens * share
-        block.self_attn = None
-        rows = [batch.rows for batch in todo]
-        if pieces.experts:
-            step = -(-states.rows // -(-states.rows // self.expert_tokens))  # batches of like size
-            rows = [slice(start, min(start + step, states.rows)) for start in range(0, states.rows, step)]
-        parts = self._sparse if pieces.experts else self._dense
-        for tokens in parts(block, pieces, states, rows, stream):
-            yield tokens * share
+        if self._whole:
+            yield from self._at_once(block, pieces, states, todo, stream)
+        else:
+            share = 1 / (1 + self.sweeps(pieces))
+            yield from (tokens * share for tokens in self._in_parts(block, pieces, states, todo, stream))
         states.commit(layer + 1)
 
     def sweeps(self, pieces: BlockPieces) -> int:
         """How often all tokens are read for a feed-forward layer."""
         return max(1, -(-len(pieces.experts) // self.experts_at_once))
+
+    def _at_once(
+        self, block: Block, pieces: BlockPieces, states: PassStates, todo: list[Batch], stream: WeightStream
+    ) -> Iterator[int]:
+        block.load_state_dict(stream.take(pieces.attention), strict=False, assign=True)
+        block.load_state_dict(_in_modules(stream.take(pieces.feed_forward)), strict=False, assign=True)
+        experts = self._experts(pieces)
+        if experts is not None:
+            experts.fill(stream, pieces.experts, 0)
+        buffer = self._buffer([batch.rows for batch in todo])
+        for batch in todo:
+            x = self._attend(block, self._read(states.before, batch.rows, buffer), batch.lengths)
+            began = time.perf_counter()
+            with self._autocast():
+                h = block.post_attention_layernorm(x)
+                if experts is None:
+                    x = x.add_(block.mlp(h))
+                else:
+                    _, weights_RK, experts_RK = block.mlp.gate(h)
+                    out = experts.apply(h, weights_RK, experts_RK)
+                    x = x.add_(block.mlp.post_mlp_layernorm(out + block.mlp.shared_experts(h)))
+            began = self._time("experts", began)
+            states.write(batch.rows, x)
+            self._time("states", began)
+            yield len(x)
+
+    def _in_parts(
+        self, block: Block, pieces: BlockPieces, states: PassStates, todo: list[Batch], stream: WeightStream
+    ) -> Iterator[int]:
+        yield from self._attention(block, pieces.attention, states, todo, stream)
+        block.self_attn = None
+        rows = [batch.rows for batch in todo]
+        if pieces.experts:
+            step = -(-states.rows // -(-states.rows // self.expert_tokens))  # batches of like size
+            rows = [slice(start, min(start + step, states.rows)) for start in range(0, states.rows, step)]
+        rest = self._sparse if pieces.experts else self._dense
+        yield from rest(block, pieces, states, rows, stream)
 
     def _attention(
         self, block: Block, piece: Piece, states: PassStates, todo: list[Batch], stream: WeightStream
@@ -120,13 +153,8 @@ class Layers:
         block.load_state_dict(stream.take(piece), strict=False, assign=True)
         buffer = self._buffer([batch.rows for batch in todo])
         for batch in todo:
-            x = self._read(states.before, batch.rows, buffer).unsqueeze(0)
+            x = self._attend(block, self._read(states.before, batch.rows, buffer), batch.lengths)
             began = time.perf_counter()
-            positions = torch.cat([torch.arange(length) for length in batch.lengths]).to(self.device).unsqueeze(0)
-            with self._autocast():
-                added = block.self_attn(block.input_layernorm(x), self._rope(positions), batch.lengths, None)
-            x = x.add_(added)[0]
-            began = self._time("attention", began)
             # What attention makes goes to the other file: a kill from here on finds the layer's input as it was.
             states.after.write(batch.rows, x)
             self._time("states", began)
@@ -153,7 +181,7 @@ class Layers:
         block.load_state_dict(_in_modules(stream.take(pieces.feed_forward)), strict=False, assign=True)
         mlp, step, count = block.mlp, self.experts_at_once, len(pieces.experts)
         give_back_free_memory()  # of attention
-        experts = _ExpertGroup(self.config, min(step, count), self.assignments, self.dtype, self.device)
+        experts = self._experts(pieces)
         routed: list[tuple[Tensor, Tensor]] = []
         buffer, sums = self._buffer(todo), self._buffer(todo)
         for first in range(0, count, step):
@@ -181,6 +209,23 @@ class Layers:
                     states.sums.write(rows, out)
                 self._time("states", began)
                 yield len(x)
+
+    def _attend(self, block: Block, x_RH: Tensor, lengths: list[int]) -> Tensor:
+        """Adds attention to states, in their place."""
+        began = time.perf_counter()
+        positions = torch.cat([torch.arange(length) for length in lengths]).to(self.device).unsqueeze(0)
+        with self._autocast():
+            h = block.input_layernorm(x_RH.unsqueeze(0))
+            x_RH = x_RH.add_(block.self_attn(h, self._rope(positions), lengths, None)[0])
+        self._time("attention", began)
+        return x_RH
+
+    def _experts(self, pieces: BlockPieces) -> "_ExpertGroup | None":
+        """Room for as many experts as are in memory; None in a dense layer."""
+        if not pieces.experts:
+            return None
+        size = min(self.experts_at_once, len(pieces.experts))
+        return _ExpertGroup(self.config, size, self.assignments, self.dtype, self.device)
 
     def _buffer(self, todo: list[slice]) -> Tensor:
         return torch.empty(max(rows.stop - rows.start for rows in todo), self.config.hidden_size)

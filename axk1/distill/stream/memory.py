@@ -50,6 +50,8 @@ class Room:
     """Tokens that go by these at once."""
     assignments: int
     """Rows of all these experts at once, at most."""
+    whole_layers: bool
+    """Whether a layer is in memory as a whole, so that a batch goes through all of it."""
     matrix_rows: int
     """Rows of the output matrix that are one piece."""
     whole_matrix: bool
@@ -130,7 +132,11 @@ def plan_room(
     half = max(share // 2, least[worst])
     most = max(demand.longest, min(batch_tokens, tokens))
     batch = _most(demand.longest, most, lambda b: _worst(demand, blocks, b) <= half)
-    experts, expert_tokens = _experts(demand, blocks, share, most)
+    experts, expert_tokens, cost = _experts(demand, blocks, share, most)
+    whole_layers, whole_batch = _whole_layers(demand, blocks, share, batch, cost)
+    if whole_layers:
+        batch = expert_tokens = whole_batch
+        experts = demand.config.n_routed_experts if demand.config.is_sparse else 0
     vocabulary = demand.vocabulary
     rows = _most(64, vocabulary, lambda w: _output(demand, batch, w) <= share)
     whole = rows >= vocabulary or isinstance(demand.records, HiddenRecords)
@@ -141,31 +147,46 @@ def plan_room(
     logit_tokens = _most(few, many, lambda c: _output(demand, batch, shown, c) <= share)
     stages = _stages(demand, blocks, batch, (experts, expert_tokens), shown, logit_tokens)
     used = {"reading ahead": ring, "tokens": kept, "a chunk of the cache": packing}
+    if whole_layers:
+        stages["a layer"] = _whole(demand, blocks, batch)
     used |= {worst: int(stages[worst]) for worst in [max(stages, key=lambda stage: stages[stage])]}
     assignments = int(_assigned(demand.config, experts) * expert_tokens)
-    return Room(ring, batch, experts, expert_tokens, assignments, rows, whole, logit_tokens, tokens, used)
+    return Room(ring, batch, experts, expert_tokens, assignments, whole_layers, rows, whole, logit_tokens, tokens, used)
 
 
-def _experts(demand: Demand, blocks: list[BlockPieces], share: int, most: int) -> tuple[int, int]:
-    """How many experts are in memory at once, and how many tokens go by them; 0 in a dense network.
+def _experts(demand: Demand, blocks: list[BlockPieces], share: int, most: int) -> tuple[int, int, float]:
+    """How many experts are in memory at once, how many tokens go by them, and what that costs; 0 in a dense network.
 
     Few experts leave room for many tokens, whose products are large; but each group costs a sweep over all states.
     """
     config, chosen, least_cost = demand.config, (0, most), math.inf
     sparse = [block for block in blocks if block.experts]
     if not sparse:
-        return chosen
-    work = 6 * config.num_experts_per_tok * config.hidden_size * config.moe_intermediate_size
+        return *chosen, least_cost
     for sweeps in range(1, config.n_routed_experts + 1):
         experts = -(-config.n_routed_experts // sweeps)
         tokens = _most(demand.longest, most, lambda t, g=experts: _sparse(demand, sparse[0], g, t) <= share)
         if experts > 1 and _sparse(demand, sparse[0], experts, tokens) > share:
             continue
-        rows = tokens * config.num_experts_per_tok / config.n_routed_experts
-        cost = work * (1 + _HALF_RATE / rows) + sweeps * _SWEEP * config.hidden_size
+        cost = _product_cost(config, tokens) + sweeps * _SWEEP * config.hidden_size
         if cost < least_cost:
             chosen, least_cost = (experts, tokens), cost
-    return chosen
+    return *chosen, least_cost
+
+
+def _whole_layers(demand: Demand, blocks: list[BlockPieces], share: int, most: int, cost: float) -> tuple[bool, int]:
+    """Whether layers fit as a whole and cost no more than in parts, and how many tokens then go by at once."""
+    batch = _most(demand.longest, most, lambda tokens: _whole(demand, blocks, tokens) <= share)
+    return _whole(demand, blocks, batch) <= share and _product_cost(demand.config, batch) <= cost, batch
+
+
+def _product_cost(config: ModelConfig, tokens: int) -> float:
+    """Operations that a token's products with its experts take as long as, where so many tokens go by at once."""
+    if not config.is_sparse:
+        return 0.0
+    rows = tokens * config.num_experts_per_tok / config.n_routed_experts
+    operations = 6 * config.num_experts_per_tok * config.hidden_size * config.moe_intermediate_size
+    return operations * (1 + _HALF_RATE / rows)
 
 
 def _most(low: int, high: int, fits: Callable[[int], bool]) -> int:
@@ -207,8 +228,7 @@ def _stages(
         if block.experts:
             found[f"{block.feed_forward.name} with {experts[0]} of its experts"] = _sparse(demand, block, *experts)
         else:
-            weights = block.feed_forward.numbers + _decoded(block.feed_forward)
-            found[block.feed_forward.name] = demand.itemsize * weights + batch * _dense_bytes(demand.config)
+            found[block.feed_forward.name] = _rest(demand, block, batch)
     found["the output matrix" if rows >= demand.vocabulary else f"{rows} rows of the output matrix"] = _output(
         demand, batch, rows, logit_tokens
     )
@@ -219,6 +239,20 @@ def _sparse(demand: Demand, block: BlockPieces, experts: int, tokens: int) -> fl
     """Bytes of a sparse layer's shared part, so many experts, and tokens that go by them."""
     weights = block.feed_forward.numbers + experts * block.experts[0].numbers + _decoded(block.experts[0])
     return demand.itemsize * weights + tokens * _sparse_bytes(demand, experts)
+
+
+def _whole(demand: Demand, blocks: list[BlockPieces], batch: int) -> float:
+    """Bytes of the largest layer as a whole, with a batch that goes through attention and then through the rest."""
+    attention = demand.itemsize * blocks[0].attention.numbers + batch * _attention_bytes(demand.config)
+    return attention + max(_rest(demand, block, batch) for block in blocks)
+
+
+def _rest(demand: Demand, block: BlockPieces, batch: int) -> float:
+    """Bytes of a layer without its attention."""
+    if block.experts:
+        return _sparse(demand, block, len(block.experts), batch)
+    weights = block.feed_forward.numbers + _decoded(block.feed_forward)
+    return demand.itemsize * weights + batch * _dense_bytes(demand.config)
 
 
 def _decoded(piece: Piece) -> int:

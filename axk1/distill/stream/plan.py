@@ -101,7 +101,7 @@ class StreamPlan:
         return Layers(
             self.config, device=self.device, precision=self.precision, batch_tokens=self.room.batch_tokens,
             experts_at_once=max(self.room.experts, 1), expert_tokens=self.room.expert_tokens,
-            assignments=self.room.assignments,
+            assignments=self.room.assignments, whole=self.room.whole_layers,
         )  # fmt: skip
 
     @functools.cached_property
@@ -133,12 +133,12 @@ class StreamPlan:
         """The plan for people."""
         room, times = self.room, self.predicted(self.rows, self.passes * self.processes)
         work = sum(seconds for name, seconds in times.items() if name != "read")
-        limit = self._limit(times)
+        limit = self.limit(times)
         pass_rows = min(room.pass_tokens, self.rows)
         used = ", ".join(f"{name} {format_bytes(size)}" for name, size in room.bytes.items())
         flops = (times["attention"] + times["experts"] + times["output"]) * self.rates.flops * UTILISATION
-        experts = ""
-        if room.experts:
+        experts = "through whole layers, " if room.whole_layers else ""
+        if room.experts and not room.whole_layers:
             experts = f"{room.expert_tokens:,} by {room.experts} of {self.config.n_routed_experts} experts, "
         matrix = "" if not self.matrix else "the whole output matrix" if room.whole_matrix else (
             f"{room.matrix_rows:,} of {self.demand.vocabulary:,} rows of the output matrix"
@@ -154,10 +154,12 @@ class StreamPlan:
             "work": f"{si(flops, 'FLOP')}; {self.rates}"
             + (f" ({self.options.hardware})" if self.options.hardware else ""),
             "time": f"about {duration(max(times['read'], work))}, limited by {limit}: "
-            + ", ".join(f"{name} {duration(seconds)}" for name, seconds in times.items()),
+            + ", ".join(f"{name} {duration(seconds)}" for name, seconds in times.items())
+            + f"; {human(max(times['read'], work) / 3600 / max(self.rows, 1) * 1e9)} hours for a billion tokens",
         }
 
-    def _limit(self, times: dict[str, float]) -> str:
+    def limit(self, times: dict[str, float]) -> str:
+        """What sets the time, in words, by the seconds of ``predicted``."""
         arithmetic = times["attention"] + times["experts"] + times["output"]
         if times["read"] > arithmetic + times["states"]:
             link = self.rates.link
@@ -167,6 +169,8 @@ class StreamPlan:
     def _state_bytes(self) -> int:
         """Bytes of states that are read and written for a token."""
         rows, blocks = 4 * self.config.hidden_size, self.config.num_hidden_layers
+        if self.room.whole_layers:
+            return rows * (2 * blocks + 2)
         sparse = max(0, blocks - self.config.first_k_dense_replace) if self.config.is_sparse else 0
         sweeps = -(-self.config.n_routed_experts // max(self.room.experts, 1)) if sparse else 1
         return rows * (4 * blocks + sparse * 3 * (sweeps - 1) + 2)

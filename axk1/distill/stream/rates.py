@@ -44,6 +44,8 @@ HARDWARE = {
     "h200-nvme": Rates(disk=6e9, link=50e9, states=30e9, flops=989e12),
     "h200-nvme-raid4": Rates(disk=24e9, link=50e9, states=30e9, flops=989e12),
     "h100-nvme": Rates(disk=6e9, link=50e9, states=30e9, flops=989e12),
+    # PCIe 4 x16, two channels of memory; dense bf16 with sums in fp32.
+    "rtx4090-nvme": Rates(disk=6e9, link=25e9, states=15e9, flops=165e12),
 }
 """Machines that a plan can be made for without having one."""
 

@@ -28,7 +28,6 @@ from axk1.agents.policy import Policy
 from axk1.agents.store import RunStore
 from axk1.agents.tools.built_in import ToolsConfig, built_in_tools
 from axk1.channels.web import page
-from axk1.core.chat_client import ChatClient
 from axk1.core.chat_model import ChatModel
 from axk1.core.config import require
 from axk1.core.errors import ConfigError
@@ -200,27 +199,6 @@ def _chat_of(service: ModelService, caller: Caller) -> ChatModel:
     return ServiceChat(service, caller=caller)
 
 
-@contextlib.asynccontextmanager
-async def open_chat_model(address: str) -> AsyncIterator[ChatModel]:
-    """Opens the model that a person named, for the rooms that talk to one; an ``OpenChatModel``.
-
-    Args:
-        address: a checkpoint folder, whose engine then runs in this process, or the address of a server of OpenAI's
-            API, whose key is taken from the environment variable AXK1_UPSTREAM_API_KEY.
-    """
-    if "://" in address:
-        async with ChatClient(checked_url(address), api_key=os.environ.get(KEY_VARIABLE)) as client:
-            yield client
-        return
-    config = ServeConfig(path=Path(address))
-    service = _open_engine(config, config.path, False)
-    await service.start()
-    try:
-        yield ServiceChat(service)
-    finally:
-        await service.stop()
-
-
 def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     """Serves until a signal comes; then no new requests are taken, and those that run have time to end."""
     library = None if config.search is None else Index.open(config.search)
@@ -229,7 +207,7 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
         asyncio.run(_meet(equipment))
     database = None if dry_run else open_database(config.database)
     with_tenants = database is not None and _ask_for_keys(config, database)
-    open_service = _open_upstreams if config.path is None else _open_engine
+    open_service = _open_upstreams if config.path is None else open_engine
     service = open_service(config, config.path, dry_run)
     console.print(f"http://{config.host}:{config.port}/v1   health: /health   metrics: /metrics")
     if library is not None:
@@ -285,7 +263,7 @@ def _ask_for_keys(config: ServeConfig, database: Engine) -> bool:
     return False
 
 
-def _open_engine(config: ServeConfig, path: Path, dry_run: bool) -> EngineService | None:
+def open_engine(config: ServeConfig, path: Path, dry_run: bool) -> EngineService | None:
     """The plan of an engine here, and the engine unless this is a dry run."""
     model_config, name = ModelConfig.load(path), config.served_model_name or path.resolve().name
     quantised = config.weights != "auto" or is_quantised(model_config)

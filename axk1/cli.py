@@ -292,7 +292,7 @@ def _call(command: Command, config: Any, dry_run: bool) -> Any:
     if command.module == "axk1.chain":
         return function(config, dispatch, **options)
     if command.talks:
-        from axk1.app import open_chat_model
+        from axk1.named_model import open_chat_model
 
         return function(open_chat_model, config, **options)
     if command.needs_model is None:

@@ -26,8 +26,8 @@ from axk1.agents.loop import Runner
 from axk1.agents.run import Call, CallState, Input, Run, Status
 from axk1.agents.store import RunStore
 from axk1.agents.tool import Effect
-from axk1.app import open_chat_model
 from axk1.core.chat_model import ChatModel
+from axk1.named_model import open_chat_model
 from axk1.serve.database import open_database
 
 _AT_ONCE = 4

@@ -19,8 +19,8 @@ from axk1.agents.brief import BriefChat
 from axk1.agents.dialogues.simulate import Outcome, examine, summary
 from axk1.agents.dialogues.task import Task
 from axk1.agents.dialogues.tasks import SPLITS, draw_task
-from axk1.app import open_chat_model
 from axk1.core.progress import progress
+from axk1.named_model import open_chat_model
 
 MISSING = ("mail_no_to", "event_no_start")
 """Kinds of tasks in which the person left something out."""

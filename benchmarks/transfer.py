@@ -138,9 +138,9 @@ def _figures_part(name: str, seed: int, options: argparse.Namespace) -> Part:
 
 def run_all(parts: list[Part], options: argparse.Namespace) -> None:
     """Runs the parts that are not done, ``--jobs`` at a time; leaves with exit code 1 where one failed."""
-    waiting = [part for part in parts if not part.done]
+    waiting, title = [part for part in parts if not part.done], Path(sys.argv[0]).stem
     print_plan(
-        "transfer",
+        title,
         {
             "students": f"{options.tokens:,} tokens each, {options.seeds} seeds",
             "parts": f"{len(parts)}, of which {len(parts) - len(waiting)} are up to date",
@@ -151,7 +151,7 @@ def run_all(parts: list[Part], options: argparse.Namespace) -> None:
     running: dict[subprocess.Popen[bytes], tuple[Part, float]] = {}
     failed: list[str] = []
     try:
-        with progress("transfer", total=len(parts), unit="parts") as meter:
+        with progress(title, total=len(parts), unit="parts") as meter:
             meter.skip(len(parts) - len(waiting))
             while waiting or running:
                 stamps = {part.stamp for part in waiting} | {part.stamp for part, _ in running.values()}
@@ -213,7 +213,7 @@ def work(which: list[str], options: argparse.Namespace) -> None:
         cache = read_manifest(folder / "caches" / arm.cache).counts
         figures["bytes"] = (cache["bytes"] - _matrix_bytes(folder / "caches" / arm.cache)) / cache["rows"]
         figures["train_seconds"] = read_manifest(model).counts["seconds"]
-    scores = _evaluate(model, folder / "scores" / name, seed, quick="-quick" in options.output.name)
+    scores = evaluated(model, folder / "scores" / name, seed, quick="-quick" in options.output.name)
     figures |= scores | heldout_figures(model, teacher, options.run / "documents")
     write_text_atomic(folder / "parts" / f"{name}.figures", json.dumps(figures))
 
@@ -224,7 +224,7 @@ def _matrix_bytes(cache: Path) -> int:
     return matrix.stat().st_size if matrix.exists() else 0
 
 
-def _evaluate(model: Path, output: Path, seed: int, *, quick: bool) -> dict[str, float]:
+def evaluated(model: Path, output: Path, seed: int, *, quick: bool) -> dict[str, float]:
     """The scores of ``axk1 eval recipes/nano/eval.toml``."""
     values = load_toml("recipes/nano/eval.toml") | {"model": str(model), "output": str(output), "seed": seed}
     if quick:

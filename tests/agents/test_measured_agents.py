@@ -20,7 +20,7 @@ from axk1.agents.brief import BriefChat
 from axk1.agents.dialogues.simulate import examine, summary
 from axk1.agents.dialogues.tasks import SPLITS, draw_task
 from axk1.agents.tool import Effect
-from axk1.app import open_chat_model
+from axk1.named_model import open_chat_model
 
 EVALPACK = Path(os.environ.get("AXK1_EVALPACK", "shared/evalpack"))
 TAU2 = os.environ.get("AXK1_TAU2_PYTHON")

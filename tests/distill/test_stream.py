@@ -267,14 +267,17 @@ def test_the_online_top_equals_that_of_whole_rows(seed, k, columns, scale):
 
 
 KILLED = """
-import os, random, signal, sys
+import dataclasses, os, random, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from distill_world import cache_config
 from axk1.distill import capture
-from axk1.distill.stream import layers, states
+from axk1.distill.stream import layers, plan, states
 
 world, output, kills = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+if sys.argv[5] == "in parts":
+    fit = plan.plan_room
+    plan.plan_room = lambda *a, **b: dataclasses.replace(fit(*a, **b), whole_layers=False, experts=3)
 first = []  # the layer that each run begins with
 original_apply, original_write = layers.Layers.apply, os.pwritev
 
@@ -295,7 +298,7 @@ def run(last):
             os.kill(os.getpid(), signal.SIGKILL)
         return original_write(*arguments)
     layers.Layers.apply, os.pwritev = apply, write
-    capture.build_cache(cache_config(world, output=output, stream=True, memory="1GiB"))
+    capture.build_cache(cache_config(world, output=output, stream=True, memory="1GiB", hardware="h200-nvme"))
 
 random.seed(1)
 for kill in range(kills + 1):
@@ -308,13 +311,14 @@ for kill in range(kills + 1):
 """
 
 
-def test_killed_within_any_layer_it_goes_on_from_that_layer(sparse_world, tmp_path):
-    command = [sys.executable, "-c", KILLED, os.path.dirname(__file__), sparse_world, tmp_path / "killed", "5"]
+@pytest.mark.parametrize("layers", ["whole", "in parts"])
+def test_killed_within_any_layer_it_goes_on_from_that_layer(sparse_world, tmp_path, layers):
+    command = [sys.executable, "-c", KILLED, os.path.dirname(__file__), sparse_world, tmp_path / "killed", "4", layers]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     ended = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("ended")]
     begun = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("layer")]
-    assert len(ended) == 6 and ended[-1] == 0, done.stderr[-3000:]
+    assert len(ended) == 5 and ended[-1] == 0, done.stderr[-3000:]
     assert ended.count(signal.SIGKILL) >= 2
     assert begun == sorted(begun) and begun[-1] > 0, "no run began before the layer at which the one before it stood"
     assert_same(sparse_world / "topk", tmp_path / "killed")

@@ -41,7 +41,9 @@ class Rules:
             return [("write_document", self._document("hwpx"))]
         if self.slow.is_set():
             self.asked.set()
-            time.sleep(20)  # whoever asks is killed meanwhile
+            deadline = time.monotonic() + 20
+            while self.slow.is_set() and time.monotonic() < deadline:  # whoever asks is killed meanwhile
+                time.sleep(0.05)
         if "안내문.pdf" not in done:
             return [("write_document", self._document("pdf"))]
         if '"sent"' not in done:

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from axk1.app import open_chat_model
 from axk1.core.errors import AXK1Error
+from axk1.named_model import open_chat_model
 
 QUESTION = [{"role": "user", "content": "What is 2 + 3?"}]
 TOOL = {

@@ -32,8 +32,8 @@ from axk1.agents.mcp.schema_tool import AnyArguments, SchemaTool
 from axk1.agents.run import Call, CallState, Input, Run, Status
 from axk1.agents.store import RunStore
 from axk1.agents.tool import Effect, Outcome, Slot, Tool, ToolContext, ToolRefusal, tool
-from axk1.named_model import open_chat_model
 from axk1.core.chat_model import ChatModel, ChatReply, ToolCall
+from axk1.named_model import open_chat_model
 from axk1.serve.database import open_database
 
 _WORLD = Path(__file__).with_name("agents_tau2_world.py")

@@ -121,7 +121,7 @@ def cross_entropy_(logits_CV: Tensor, targets_C: Tensor, *, with_gradient: bool)
 def default_chunk(vocabulary: int, device_type: str) -> int:
     """Tokens at a time: large enough for fast products, small enough that the logits stay near the processor."""
     if device_type == "cpu":
-        budget, least, most, step = 4 << 20, 48, 512, 16
+        budget, least, most, step = 6 << 20, 48, 512, 16
     else:
         budget, least, most, step = 128 << 20, 128, 4096, 128
     return min(most, max(least, budget // vocabulary // step * step))

@@ -5,8 +5,9 @@ import contextlib
 import dataclasses
 import ipaddress
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +20,7 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from axk1.agents.host import AgentHost, Equipment
+from axk1.agents.loop import local_time
 from axk1.agents.mcp.client import open_mcp_tools
 from axk1.agents.mcp.config import read_servers
 from axk1.agents.mcp.http import Endpoint
@@ -42,6 +44,7 @@ from axk1.serve import errors
 from axk1.serve.caller import Caller, caller_of
 from axk1.serve.database import DEFAULT_URL, open_database
 from axk1.serve.engine_service import EngineService
+from axk1.serve.here_only import HereOnly
 from axk1.serve.in_process import ServiceChat
 from axk1.serve.request_id import RequestIds
 from axk1.serve.responses import router as responses
@@ -154,14 +157,16 @@ def create_app(
         with_tenants: ask for API keys and meter every request; otherwise everybody is answered.
         library: the documents that are searched and cited; without them there are no such routes.
         equipment: what agents work with; without it there are no such routes.
-        local: only this machine reaches the server, so MCP is not answered to pages of other sites.
+        local: only this machine reaches the server; without tenants, pages of other sites are then not answered.
     """
     if with_tenants:
         service = MeteredService(service, Accounts(database))
     agents, endpoint = None, None
     if equipment is not None:
         open_chat = partial(_chat_of, service)
-        agents = AgentHost(RunStore(database), open_chat, equipment)
+        directory = Directory(database)
+        clock_of = partial(_clock_of, directory) if with_tenants else lambda _: local_time
+        agents = AgentHost(RunStore(database), open_chat, equipment, clock_of=clock_of)
         offer = offered(equipment, agents=agents, library=library, open_chat=open_chat)
         endpoint = Endpoint(mcp_server(offer, instructions=INSTRUCTIONS), local=local and not with_tenants)
 
@@ -190,6 +195,8 @@ def create_app(
     if with_tenants:
         page_paths = (route.path for route in page.router().routes)
         app.add_middleware(Gate, directory=Directory(database), open_paths=("/health", *page_paths))
+    elif local:
+        app.add_middleware(HereOnly)
     app.add_middleware(RequestIds)  # around the gate: its refusals have a name, too
     return app
 
@@ -197,6 +204,12 @@ def create_app(
 def _chat_of(service: ModelService, caller: Caller) -> ChatModel:
     """The only model, on behalf of a caller."""
     return ServiceChat(service, caller=caller)
+
+
+def _clock_of(directory: Directory, caller: Caller) -> Callable[[], datetime]:
+    """The time where a caller's organisation is."""
+    zone = directory.time_zone(caller.tenant)
+    return lambda: datetime.now(zone)
 
 
 def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
@@ -216,7 +229,8 @@ def serve(config: ServeConfig, *, dry_run: bool = False) -> None:
     if service is not None and database is not None:
         kept = config.keep_responses_days
         options = {"keep_responses_days": kept, "with_tenants": with_tenants}
-        app = create_app(service, database, **options, library=library, equipment=equipment, local=config.is_local)
+        here_only = config.is_local and not config.without_tenants
+        app = create_app(service, database, **options, library=library, equipment=equipment, local=here_only)
         drain = config.drain_seconds
         uvicorn.run(app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=drain)
 

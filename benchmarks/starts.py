@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from harness import Row, publish
+from page_tables import fill
 from transfer import Part, evaluated, run_all, seed_run
 from transfer_heldout import heldout_figures
 
@@ -45,7 +46,7 @@ RATES: dict[str, dict[str, Any]] = {
     "_third": {"lr": 3e-3, "muon_lr": 1e-3},
 }
 CONTROL = {"kl_weight": 0.0, "ce_weight": 1.0, "track_kl": False}
-ARMS = ["random_control", *(f"{start}{rate}" for rate in RATES for start in STARTS)]
+ARMS = ["random_control", "dense_control_third", *(f"{start}{rate}" for rate in RATES for start in STARTS)]
 """In the order in which they are run."""
 ALONG = (15_000, 30_000, 60_000, 90_000)
 """Tokens after which the KL is reported: of the step that was written last before."""
@@ -111,7 +112,7 @@ def train(arm: str, begun: Path, seed: int, options: argparse.Namespace) -> Path
     values |= {"model": str(begun), "teacher": str(source / "teacher"), "cache": str(source / "knowledge")}
     values |= {"output": str(options.output / "students" / f"{arm}-{seed}"), "total_tokens": options.tokens}
     values |= {"seed": seed, "threads": 1, "optim": values["optim"] | RATES[rate]}
-    return train_student(from_dict(DistillConfig, values | (CONTROL if arm.endswith("_control") else {}), where=arm))
+    return train_student(from_dict(DistillConfig, values | (CONTROL if "_control" in arm else {}), where=arm))
 
 
 def heldout_kl(student: Path, teacher: Path, run: Path) -> float:
@@ -129,43 +130,79 @@ def kl_along(student: Path) -> dict[str, float]:
 
 
 def report(options: argparse.Namespace) -> None:
-    """The tables as Markdown, and the JSON where every arm has its seeds."""
+    """The tables as Markdown; with all seeds they go into ``docs/transfer.md``, and the JSON is written."""
     taken = {arm: _figures(arm, options) for arm in ("teacher", *ARMS)}
-    print("| start | learning rates | parameters | KL as made | KL trained | Korean | English | reasoning | seeds |")
-    print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
-    rows = []
+    tables = {"starts": results_table(taken), "starts along": along_table(taken)}
+    print("\n".join(tables.values()))
+    if all(len(found) == options.seeds for found in taken.values()):
+        publish("starts", compared(taken), ("torch",))
+        fill("docs/transfer.md", tables)
+
+
+def results_table(taken: dict[str, list[dict[str, Any]]]) -> str:
+    """A row for every arm: where it began, and what became of it."""
+    heads = ["start", "learning rates", "KL as made", "KL trained", "Korean", "English", "reasoning"]
+    heads += ["gap closed, ko", "gap closed, en"]
+    lines = [f"| {' | '.join(heads)} |\n|---|---|{'---:|' * (len(heads) - 2)}\n"]
     for arm, found in taken.items():
-        if not found:
-            continue
-        for one in found:
-            one["kl"] = (one["kl_ko"] + one["kl_en"]) / 2
-        label = "the teacher itself" if arm == "teacher" else STARTS[arm.split("_")[0]][0]
-        label += ", no teacher" * arm.endswith("_control")
-        rate = "" if arm == "teacher" else "a third" if arm.endswith("_third") else "the recipe's"
-        size = f"{found[0]['parameters'] / 1e6:.2f} M" if "parameters" in found[0] else ""
         cells = [_shown(found, key, ".3f") for key in ("made_kl", "kl", "bits_ko", "bits_en")]
-        print(f"| {' | '.join([label, rate, size, *cells, _shown(found, 'reasoning', '.1%'), str(len(found))])} |")
-        chance = "random_third" if arm.endswith("_third") else "random"
-        if arm not in ("teacher", "random_control", chance):
-            for key, unit in (("kl", "nat"), ("bits_ko", "bits/byte"), ("bits_en", "bits/byte")):
-                ours, peer = (float(np.mean([one[key] for one in side])) for side in (found, taken[chance]))
-                case, metric = f"{label}, {rate} learning rates", {"kl": "KL", "bits_ko": "Korean"}.get(key, "English")
-                rows.append(Row(case, metric, unit, ours, peer, "drawn at random", peer / ours, f"{len(found)} seeds"))
-    print(f"\n| start | learning rates | {' | '.join(f'{tokens // 1000} K' for tokens in ALONG)} |")
-    print(f"|---|---|{'---:|' * len(ALONG)}")
+        cells.append(_shown(found, "reasoning", ".1%"))
+        if arm not in ("teacher", "random_control"):
+            gaps = [_gap_closed(found, taken["random_control"], taken["teacher"], f"bits_{at}") for at in ("ko", "en")]
+            cells += [_shown([{"gap": gap} for gap in each], "gap", ".0%") for each in gaps]
+        lines.append(f"| {' | '.join([_label(arm), _rates(arm), *cells, '', ''][: len(heads)])} |\n")
+    return "".join(lines)
+
+
+def along_table(taken: dict[str, list[dict[str, Any]]]) -> str:
+    """KL while training, the mean over seeds."""
+    heads = [f"{tokens // 1000} K" for tokens in ALONG]
+    lines = [f"| start | learning rates | {' | '.join(heads)} |\n|---|---|{'---:|' * len(ALONG)}\n"]
     for arm, found in taken.items():
         curves = [one["along"] for one in found if one.get("along")]
         if curves:
-            rate = "a third" if arm.endswith("_third") else "the recipe's"
             cells = [f"{np.mean([curve[str(tokens)] for curve in curves]):.3f}" for tokens in ALONG]
-            print(f"| {STARTS[arm.split('_')[0]][0]} | {rate} | {' | '.join(cells)} |")
-    if all(len(found) == options.seeds for found in taken.values()):
-        publish("starts", rows, ("torch",))
+            lines.append(f"| {_label(arm)} | {_rates(arm)} | {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def compared(taken: dict[str, list[dict[str, Any]]]) -> list[Row]:
+    """Every start against chance with the same learning rates."""
+    rows = []
+    for arm, found in taken.items():
+        chance = "random_third" if arm.endswith("_third") else "random"
+        if arm == "teacher" or "_control" in arm or arm == chance:
+            continue
+        for metric, key, unit in (
+            ("KL", "kl", "nat"),
+            ("Korean", "bits_ko", "bits/byte"),
+            ("English", "bits_en", "bits/byte"),
+        ):
+            ours, peer = (float(np.mean([one[key] for one in side])) for side in (found, taken[chance]))
+            case, spread = f"{_label(arm)}, {_rates(arm)} learning rates", f"{len(found)} seeds"
+            rows.append(Row(case, metric, unit, ours, peer, "drawn at random", peer / ours, spread))
+    return rows
+
+
+def _label(arm: str) -> str:
+    if arm == "teacher":
+        return "the teacher itself"
+    return STARTS[arm.split("_")[0]][0] + ", no teacher" * ("_control" in arm)
+
+
+def _rates(arm: str) -> str:
+    return "" if arm == "teacher" else "a third" if arm.endswith("_third") else "the recipe's"
+
+
+def _gap_closed(found: list[dict], control: list[dict], teacher: list[dict], key: str) -> list[float]:
+    """Of each seed: how much of the way from the control to the teacher is done."""
+    return [(c[key] - one[key]) / (c[key] - t[key]) for one, c, t in zip(found, control, teacher, strict=False)]
 
 
 def _figures(arm: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     stamps = [options.output / "parts" / f"{arm}-{seed}.json" for seed in range(options.seeds)]
-    return [json.loads(stamp.read_text(encoding="utf-8"))["figures"] for stamp in stamps if stamp.is_file()]
+    found = [json.loads(stamp.read_text(encoding="utf-8"))["figures"] for stamp in stamps if stamp.is_file()]
+    return [{**one, "kl": (one["kl_ko"] + one["kl_en"]) / 2} for one in found]
 
 
 def _shown(found: list[dict[str, Any]], key: str, style: str) -> str:
@@ -174,7 +211,7 @@ def _shown(found: list[dict[str, Any]], key: str, style: str) -> str:
     if not values:
         return ""
     error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return f"{np.mean(values):{style}} ± {error:{style}}"
+    return f"{np.mean(values):{style}} ± {error:{style}}".replace("%", " %").replace(" % ±", " ±")
 
 
 if __name__ == "__main__":

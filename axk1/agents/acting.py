@@ -5,10 +5,14 @@ and the steps that tell of it, which the loop records in one transaction.
 """
 
 import asyncio
+import contextvars
+import functools
 import inspect
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +24,7 @@ from axk1.agents.policy import Policy, Verdict
 from axk1.agents.prompt import default_preview, tool_message, words
 from axk1.agents.run import Call, CallState, Question, Run, Status, Step
 from axk1.agents.slots import checked_slots
-from axk1.agents.tool import Effect, InputRequired, Outcome, Slot, Tool, ToolContext, ToolRefusal
+from axk1.agents.tool import Effect, InputRequired, Outcome, OutcomeUnknown, Slot, Tool, ToolContext, ToolRefusal
 from axk1.core.config import nearest
 from axk1.guard.as_data import as_data
 
@@ -32,6 +36,8 @@ _MOST_REPEATED_READS = 2
 """Times that the same may be read while nothing has changed."""
 _MOST_ASKED = 2
 """Times that the same is asked of a person whose words do not say it."""
+_THREADS = 32
+"""Tools that work at once in a process; others wait."""
 
 
 @dataclass
@@ -61,6 +67,13 @@ class Actor:
 
     async def decide(self, run: Run, call: Call) -> Change:
         """A proposed call: refused, asked for what is missing, shown for confirmation, or allowed."""
+        try:
+            return await self._decide(run, call)
+        except Exception as error:  # what a model writes into arguments must not end a run
+            _log.warning("the arguments of %s could not be looked at", call.tool, exc_info=error)
+            return self.refused(call, f"{call.tool} cannot be called with these arguments: {error!r}")
+
+    async def _decide(self, run: Run, call: Call) -> Change:
         tool = self.tools.get(call.tool) if call.tool in run.tools else None
         if tool is None:
             there = ", ".join(run.tools)
@@ -110,24 +123,28 @@ class Actor:
         if tool.preview is None:
             return default_preview(tool.name, call.arguments)
         arguments = tool.checked(call.arguments)
-        return await asyncio.to_thread(tool.preview, self.context(run, call), **arguments)
+        return await _in_thread(tool.preview, self.context(run, call), **arguments)
 
     async def execute(self, run: Run, call: Call) -> Change:
         """Runs a started call. What breaks in a way that nobody understands may have had its effect."""
         tool = self.tools[call.tool]
         try:
             arguments = tool.checked(call.arguments)
-            outcome = await asyncio.to_thread(tool.function, self.context(run, call), **arguments)
+            outcome = await _in_thread(tool.function, self.context(run, call), **arguments)
             if inspect.isawaitable(outcome):
                 outcome = await outcome
         except InputRequired as required:
             return self._asks(run, call, required)
         except ToolRefusal as refusal:
-            return self.refused(call, refusal.message, state=CallState.FAILED)
+            return self._told_no(run, call, tool, refusal)
+        except OutcomeUnknown as unknown:
+            return self._uncertain(run, call, unknown.message)
         except Exception as error:
             _log.warning("the tool %s broke", call.tool, exc_info=error)
-            if tool.effect in _LASTING:
-                return await self.recover(run, call)
+            change = await self.recover(run, call) if tool.effect in _LASTING else Change()
+            if change.calls and change.calls[0].state is not CallState.ALLOWED:
+                return change
+            # Nothing was done; whether it is tried again is the model's to say, not this loop's for ever.
             return self.refused(call, f"{call.tool} broke: {error!r}", state=CallState.FAILED)
         return self.done(run, call, tool, outcome)
 
@@ -142,7 +159,7 @@ class Actor:
             return self._uncertain(run, call, "")
         try:
             arguments = tool.checked(call.arguments)
-            outcome = await asyncio.to_thread(tool.recover, self.context(run, call), **arguments)
+            outcome = await _in_thread(tool.recover, self.context(run, call), **arguments)
             if inspect.isawaitable(outcome):
                 outcome = await outcome
         except Exception as error:
@@ -167,6 +184,16 @@ class Actor:
         ended = replace(call, state=state, content=reason)
         message = tool_message(call.call_id, {"error": reason})
         return Change([ended], [self.step("refusal", ended, content=reason, message=message)])
+
+    def _told_no(self, run: Run, call: Call, tool: Tool, refusal: ToolRefusal) -> Change:
+        """A tool's refusal; one that strangers wrote is marked as theirs."""
+        change = self.refused(call, refusal.message, state=CallState.FAILED)
+        if not refusal.untrusted:
+            return change
+        marked = as_data(refusal.message, source=tool.name, nonce=run.nonce)
+        (ended,), (step,) = change.calls, change.steps
+        message = tool_message(call.call_id, {"error": marked})
+        return Change([replace(ended, untrusted=True)], [replace(step, message=message)])
 
     def step(
         self, kind: str, call: Call | None = None, *, content: Any = None, message: Any = None, by: str = ""
@@ -221,10 +248,10 @@ class Actor:
         same = [one for one in since if _same_call(one, call)]
         if len(same) < (_MOST_REPEATED_READS if tool.effect is Effect.READ else 1):
             return None
-        return (
-            f"{call.tool} was already called with the same arguments as {same[-1].call_id}, and its result was: "
-            f"{json.dumps(same[-1].content, ensure_ascii=False)[:500]}. Do not repeat it: go on, or answer"
-        )
+        before = f"{call.tool} was already called with the same arguments as {same[-1].call_id}"
+        if not same[-1].untrusted:  # strangers' words stand marked where they were read, and nowhere else
+            before += f", and its result was: {json.dumps(same[-1].content, ensure_ascii=False)[:500]}"
+        return f"{before}. Do not repeat it: go on, or answer"
 
     def _changes(self, call: Call) -> bool:
         tool = self.tools.get(call.tool)
@@ -241,6 +268,22 @@ class Actor:
         waits = replace(waits, expires_at=None)
         step = self.step("confirmation", waits, content=preview)
         return Change([waits], [step], {"status": Status.CONFIRMATION_REQUIRED})
+
+
+@functools.lru_cache(maxsize=1)
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Where tools wait for mail, pages and programs: not among the threads that keep the leases of runs.
+
+    Args:
+        process: this one; a process that was forked has none of its parent's threads.
+    """
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix=f"tool-{process}")
+
+
+async def _in_thread(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """As ``asyncio.to_thread``, in a thread for tools."""
+    call = functools.partial(contextvars.copy_context().run, function, *arguments, **named)
+    return await asyncio.get_running_loop().run_in_executor(_threads(os.getpid()), call)
 
 
 def told_before(call: Call) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def heard(run: Run, tools: Mapping[str, Tool]) -> Said:
 
 def is_tainted(run: Run) -> bool:
     """Whether the model has read what strangers wrote."""
-    return any(call.untrusted and call.state is CallState.DONE for call in run.calls)
+    return any(call.untrusted and call.state in (CallState.DONE, CallState.FAILED) for call in run.calls)
 
 
 def person_text(run: Run) -> str:

@@ -4,12 +4,13 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from fastapi import APIRouter
 
 from axk1.agents.limits import Limits
-from axk1.agents.loop import Runner
+from axk1.agents.loop import Runner, local_time
 from axk1.agents.mcp.client import open_mcp_tools
 from axk1.agents.mcp.config import McpServer
 from axk1.agents.policy import Policy
@@ -44,12 +45,19 @@ class AgentHost:
         store: where the runs are.
         model_of: the model that answers on behalf of a caller, within their limits and on their meter.
         equipment: tools, folder, policy, limits.
+        clock_of: the time of a caller.
+        name: what kind of server this is. Servers of one kind that share a database carry each other's runs on, so
+            they must have the same equipment.
     """
 
-    def __init__(self, store: RunStore, model_of: Callable[[Caller], ChatModel], equipment: Equipment) -> None:
+    def __init__(
+        self, store: RunStore, model_of: Callable[[Caller], ChatModel], equipment: Equipment, *,
+        clock_of: Callable[[Caller], Callable[[], datetime]] = lambda _: local_time, name: str = "serve",
+    ) -> None:  # fmt: skip
         self._store, self._model_of, self._equipment = store, model_of, equipment
+        self._clock_of, self._name = clock_of, name
         self._tools = equipment.tools
-        self.work = Work(store, self._runner_for)
+        self.work = Work(store, self._runner_for, name)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -77,10 +85,12 @@ class AgentHost:
             self._store,
             with_what.policy,
             with_what.limits,
+            self._clock_of(caller),
             workspace=with_what.workspace / folder_of(caller.tenant),
             tenant=caller.tenant,
             key=caller.key,
             constrained=with_what.constrained,
+            host=self._name,
         )
 
     def router(self) -> APIRouter:

@@ -9,6 +9,7 @@ All state is in the store. Between any two steps the process may be killed; ``re
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +35,8 @@ from axk1.core.config import nearest
 from axk1.core.errors import AXK1Error
 from axk1.guard import new_nonce, refusal_of
 
+_log = logging.getLogger(__name__)
+
 
 def local_time() -> datetime:
     """Now, in this machine's time zone."""
@@ -56,6 +59,8 @@ class Runner:
         constrained: the model must always call a tool, and answers by one: a grammar keeps small ones well-formed.
         screened: unsafe requests of the person are refused by rule, before any model hears of them.
         lease_seconds: how long a process that stalls keeps a run; one that died on this machine keeps it no longer.
+        host: what kind of program this is; others do not carry its runs on by themselves, since their policy and
+            tools may be other ones.
     """
 
     def __init__(
@@ -73,11 +78,13 @@ class Runner:
         constrained: bool = False,
         screened: bool = True,
         lease_seconds: float = 15,
+        host: str = "agent",
     ) -> None:
         self.model, self.tools, self.store, self.clock = model, tools, store, clock
         self.policy, self.limits = policy or Policy(), limits or Limits()
         self.workspace, self.tenant, self.key = workspace, tenant, key
         self.constrained, self.screened, self.lease_seconds = constrained, screened, lease_seconds
+        self.host = host
         self._actor = Actor(tools, self.policy, clock)
         self._answering = Answering(self._actor)
         self._renewed: set[str] = set()
@@ -135,6 +142,7 @@ class Runner:
         """
         if given.text is not None:
             _checked_text(given.text, "text")
+        _check_slots(given.slots)
         lease = await self._take(run_id)
         try:
             run = await self.look(run_id)
@@ -173,6 +181,15 @@ class Runner:
             finally:
                 await asyncio.to_thread(self.store.leave, lease)
         return await self.look(run_id)
+
+    async def give_up(self, run_id: str, reason: str) -> Run:
+        """Ends a run that cannot be carried on, and says why. Raises RunBusy and NoSuchRun."""
+        lease = await self._take(run_id)
+        try:
+            run = await self.look(run_id)
+            return await self._end(lease, run, Status.FAILED, words("broke", run.language, reason))
+        finally:
+            await asyncio.to_thread(self.store.leave, lease)
 
     async def undo(self, run_id: str, call_id: str, *, by: str = "") -> Run:
         """Takes back what a call did.
@@ -323,6 +340,8 @@ class Runner:
                         lost.append(error)
                         here.cancel()
                     return
+                except Exception as error:  # a database that is away for a moment
+                    _log.warning("the lease of the run %s could not be renewed", lease.run_id, exc_info=error)
 
         renewal = asyncio.create_task(renew())
         try:
@@ -353,6 +372,7 @@ class Runner:
             tools=names,
             limits=limits,
             nonce=new_nonce(),
+            host=self.host,
         )
 
 
@@ -371,17 +391,31 @@ def _is_left(call: Call) -> bool:
     return call.state in (CallState.PROPOSED, CallState.ALLOWED, CallState.CONFIRMING, CallState.ASKED)
 
 
+def _check_slots(slots: Mapping[str, Any] | None) -> None:
+    """Raises InputRefused where there are none, or one is a text that no database keeps."""
+    if slots is not None and not slots:
+        raise InputRefused("slots = {} is not allowed; allowed: a value for one or more of those that were asked for")
+    for name, value in (slots or {}).items():
+        for text in (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)):
+            _check_kept(text, f"slots.{name}")
+
+
 def _checked_text(text: str, name: str) -> str:
     """The text. Raises InputRefused where there is none, or it holds what no database keeps."""
     if not text.strip():
         raise InputRefused(f"{name} = {text!r} is not allowed; allowed: some words")
+    _check_kept(text, name)
+    return text
+
+
+def _check_kept(text: str, name: str) -> None:
+    """Raises InputRefused where a text holds what no database keeps."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise InputRefused(f"{name} has half a character (a lone surrogate); allowed: Unicode text") from None
     if "\0" in text:
         raise InputRefused(f"{name} has the character NUL; allowed: Unicode text without it")
-    return text
 
 
 def _later(usage: Usage, **more: float) -> Usage:

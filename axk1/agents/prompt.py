@@ -44,6 +44,7 @@ _WORDS = {
     "mistakes": ("모델이 {0}번 이어서 잘못해서 멈췄습니다. 마지막: {1}",
                  "Stopped after {0} mistakes of the model in a row; the last: {1}"),
     "cancelled": ("취소했습니다.", "Cancelled."),
+    "broke": ("프로그램의 오류로 멈췄습니다: {0}", "Stopped by an error of the program: {0}"),
     "uncertain": ("처리 중에 중단되어 이미 실행되었는지 알 수 없습니다. 다시 실행할까요?",
                   "It was interrupted, and nobody can know whether it has happened already. Do it again?"),
     "undone": ("되돌림: {0}", "Taken back: {0}"),

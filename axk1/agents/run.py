@@ -151,6 +151,8 @@ class Run:
     """Marks strangers' texts in what the model reads; nobody can guess it."""
     cancelled: bool = False
     """Whether somebody asked for its end."""
+    host: str = "agent"
+    """The kind of program that began it, and carries it on by itself when it starts again."""
     steps: Sequence[Step] = ()
     calls: Sequence[Call] = ()
 

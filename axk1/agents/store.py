@@ -40,6 +40,7 @@ class StoredRun(Table):
     question: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     nonce: Mapped[str]
     cancelled: Mapped[bool]
+    host: Mapped[str]
     owner: Mapped[str | None]
     """Who works on it."""
     owned_until: Mapped[float]
@@ -129,11 +130,15 @@ class RunStore:
             status = Status(self._row(connection, tenant, run_id).status)
             return status, _steps(connection, run_id, after)
 
-    def unfinished(self) -> list[Run]:
-        """Runs of all tenants that are at work, or were when their process died; without their histories."""
-        asked = select(StoredRun.__table__).where(StoredRun.status == Status.RUNNING).order_by(StoredRun.created_at)
+    def unfinished(self, host: str) -> list[Run]:
+        """Runs of all tenants that are at work, or were when their process died; without their histories.
+
+        Args:
+            host: those that such a program began.
+        """
+        asked = select(StoredRun.__table__).where(StoredRun.status == Status.RUNNING, StoredRun.host == host)
         with self._database.connect() as connection:
-            rows = connection.execute(asked).all()
+            rows = connection.execute(asked.order_by(StoredRun.created_at)).all()
         return [_run(row, (), ()) for row in rows if _is_free(row)]
 
     def take(self, tenant: str, run_id: str, owner: str, seconds: float) -> Lease:

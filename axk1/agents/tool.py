@@ -110,7 +110,21 @@ class Outcome:
 
 
 class ToolRefusal(AXK1Error):
-    """A tool cannot do what was asked; the model reads why, and may try otherwise."""
+    """A tool cannot do what was asked; the model reads why, and may try otherwise.
+
+    Args:
+        message: why.
+        repair: as of ``AXK1Error``.
+        untrusted: strangers wrote the message.
+    """
+
+    def __init__(self, message: str, *, repair: str | None = None, untrusted: bool = False) -> None:
+        super().__init__(message, repair=repair)
+        self.untrusted = untrusted
+
+
+class OutcomeUnknown(AXK1Error):
+    """A tool cannot say whether it did its work; the person decides whether it is tried again."""
 
 
 class InputRequired(ToolRefusal):

@@ -23,10 +23,11 @@ class Work:
     Args:
         store: where the runs are.
         runner_for: the runner that carries a stored run on, on behalf of whoever began it.
+        host: which runs are taken up: those of programs of this kind.
     """
 
-    def __init__(self, store: RunStore, runner_for: Callable[[Run], Runner]) -> None:
-        self._store, self._runner_for = store, runner_for
+    def __init__(self, store: RunStore, runner_for: Callable[[Run], Runner], host: str) -> None:
+        self._store, self._runner_for, self._host = store, runner_for, host
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._broke: dict[str, int] = {}
@@ -68,17 +69,26 @@ class Work:
             self._broke.pop(run_id, None)
         except RunBusy:
             pass  # another process has it
-        except Exception:
+        except Exception as error:
             self._broke[run_id] = self._broke.get(run_id, 0) + 1
             _log.exception("the run %s broke", run_id)
+            if self._broke[run_id] >= _ATTEMPTS:
+                await self._give_up(runner, run_id, error)
         finally:
             if self._tasks.get(run_id) is asyncio.current_task():
                 del self._tasks[run_id]
 
+    async def _give_up(self, runner: Runner, run_id: str, error: Exception) -> None:
+        """Tells whoever waits for the run that it will not come to an end."""
+        try:
+            await runner.give_up(run_id, repr(error))
+        except Exception:
+            _log.exception("the run %s could not be ended either", run_id)
+
     async def _look_after(self) -> None:
         while True:
             try:
-                for run in await asyncio.to_thread(self._store.unfinished):
+                for run in await asyncio.to_thread(self._store.unfinished, self._host):
                     if run.id not in self._tasks and self._broke.get(run.id, 0) < _ATTEMPTS:
                         self.carry_on(self._runner_for(run), run.id)
             except Exception:

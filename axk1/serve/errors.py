@@ -21,6 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from axk1.core.errors import AXK1Error
 from axk1.engine.errors import EngineStopped, QueueFull
@@ -122,6 +123,16 @@ def no_such_model(name: str, known: Iterable[str]) -> ApiError:
     return ApiError(
         f"the model {name!r} does not exist; there is {there}", status=404, param="model", code="model_not_found"
     )
+
+
+async def refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a request or a WebSocket's handshake with an error, before any route sees it."""
+    if scope["type"] == "http":
+        await error.response()(scope, receive, send)
+    elif "websocket.http.response" in scope.get("extensions", {}):
+        await error.response()(scope, receive, send)  # starlette sends it as the handshake's answer
+    else:
+        await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
 
 
 def install(app: FastAPI) -> None:

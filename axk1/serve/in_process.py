@@ -51,9 +51,9 @@ class ServiceChat:
         )
         try:
             reply = await self.service.chat(ChatRequest.model_validate({"model": self.model, **body}), self.caller)
+            try:
+                return ChatReply.from_wire(await reply.whole())
+            finally:
+                reply.close()
         except ApiError as error:
             raise AXK1Error(error.message) from error
-        try:
-            return ChatReply.from_wire(await reply.whole())
-        finally:
-            reply.close()

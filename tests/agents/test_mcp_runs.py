@@ -85,7 +85,7 @@ def test_a_server_that_ends_leaves_its_runs(tmp_path):
 
     host, offer = hosted(tmp_path, Thinker(), [think])
     asyncio.run(begin(host, offer))
-    (run,) = RunStore(open_database(f"sqlite:///{tmp_path}/axk1.db")).unfinished()
+    (run,) = RunStore(open_database(f"sqlite:///{tmp_path}/axk1.db")).unfinished("serve")
     assert run.status is Status.RUNNING and not run.cancelled
 
 

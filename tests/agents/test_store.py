@@ -51,9 +51,9 @@ def test_one_process_at_a_time(any_store: RunStore):
     first = any_store.take("", "run_1", "elsewhere|1|1|a", 60)
     with pytest.raises(RunBusy):
         any_store.take("", "run_1", "elsewhere|2|2|b", 60)
-    assert any_store.unfinished() == []
+    assert any_store.unfinished("agent") == []
     any_store.leave(first)
-    assert [run.id for run in any_store.unfinished()] == ["run_1"]
+    assert [run.id for run in any_store.unfinished("agent")] == ["run_1"]
 
 
 def test_a_lease_that_ended_is_taken_and_its_holder_writes_nothing_more(any_store: RunStore):
@@ -93,7 +93,7 @@ def test_of_processes_that_want_a_run_at_once_one_gets_it(any_store: RunStore):
     for worker in workers:
         worker.join()
     assert sorted(got) == [False, False, True]
-    assert any_store.unfinished()  # whose owner has gone
+    assert any_store.unfinished("agent")  # whose owner has gone
 
 
 def test_an_owner_of_this_machine_that_is_gone_is_dead():

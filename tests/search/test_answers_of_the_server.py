@@ -18,7 +18,7 @@ TEXT = "세종대왕은 1397년 5월 15일에 태어났다. 그는 1443년에 �
 def client(network, tokenizer):  # noqa: F811 - fixtures are taken by their names
     service = EngineService(LLMEngine(network, tokenizer, EngineConfig()), "tiny", max_waiting=8)
     app = create_app(service, open_database("sqlite://"), library=LittleSearch({"lives.txt": TEXT}))
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         yield client
 
 
@@ -36,5 +36,5 @@ def test_the_routes_stand_beside_those_of_the_model(client):
 
 def test_without_documents_there_are_no_such_routes(network, tokenizer):  # noqa: F811
     service = EngineService(LLMEngine(network, tokenizer, EngineConfig()), "tiny", max_waiting=8)
-    with TestClient(create_app(service, open_database("sqlite://"))) as client:
+    with TestClient(create_app(service, open_database("sqlite://")), base_url="http://localhost") as client:
         assert client.post("/v1/search", json={"query": "a"}).status_code == 404

@@ -104,7 +104,7 @@ def serve_mcp(open_model: OpenChatModel, config: McpServeConfig, *, dry_run: boo
     async def run() -> None:
         async with _model(open_model, config.model) as model:
             store = RunStore(database)
-            agents = None if model is None else AgentHost(store, lambda _: model, equipment)
+            agents = None if model is None else AgentHost(store, lambda _: model, equipment, name="mcp")
             options = {"agents": agents, "library": library, "language": config.language}
             offer = offered(equipment, **options, open_chat=lambda _: model)
             async with contextlib.nullcontext() if agents is None else agents.running():

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, update
 
@@ -118,6 +119,11 @@ class Directory:
         """The id of an organisation, by its name or id. Raises ConfigError where there is none."""
         with self._database.connect() as connection:
             return self._organisation(connection, organisation).id
+
+    def time_zone(self, organisation: str) -> ZoneInfo:
+        """Where an organisation is. Args: organisation: its id or name. Raises ConfigError where there is none."""
+        with self._database.connect() as connection:
+            return ZoneInfo(self._organisation(connection, organisation).time_zone)
 
     def organisations(self) -> list[Row[Any]]:
         """All of them, by name."""

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from axk1.serve.caller import Caller
-from axk1.serve.errors import ApiError, as_api_error
+from axk1.serve.errors import ApiError, as_api_error, refuse
 from axk1.serve.tenants.directory import Directory, unauthorized
 
 _BEARER = re.compile(rb"bearer +(\S+)", re.IGNORECASE)
@@ -36,7 +36,7 @@ class Gate:
         try:
             caller = await self._admit(scope)
         except Exception as error:
-            await _refuse(as_api_error(error), scope, receive, send)
+            await refuse(as_api_error(error), scope, receive, send)
             return
         scope["state"] = {**scope.get("state", {}), "caller": caller}
         await self._app(scope, receive, send)
@@ -81,12 +81,3 @@ def _is_local(scope: Scope) -> bool:
         return ipaddress.ip_address(client[0]).is_loopback
     except ValueError:
         return False
-
-
-async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http":
-        await error.response()(scope, receive, send)
-    elif "websocket.http.response" in scope.get("extensions", {}):
-        await error.response()(scope, receive, send)  # starlette sends it as the handshake's answer
-    else:
-        await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from axk1.agents.dates import find
+from axk1.agents.dates import find, is_certain, moved
 from axk1.agents.number_words import find_numbers
 from axk1.agents.said import Kind, Said, Source, combine, emails, flat, is_unknown, yes_or_no
 from axk1.agents.tool import Effect, Tool
@@ -132,7 +132,7 @@ def read_value(value: Any, kind: Kind, now: datetime) -> Any | None:
             return _time(str(value), now)
         if kind is Kind.EMAIL:
             return emails(str(value))[0]
-    except (StopIteration, IndexError, ValueError, TypeError):
+    except (StopIteration, IndexError, ValueError, TypeError, OverflowError):  # the year 9999 ends in some zones
         return None
     return str(value).strip() or None
 
@@ -156,6 +156,8 @@ def _said_value(
         for reading in [] if isinstance(one, bool) else _readings(one, kind, now):
             read = _corrected(reading, exact_kind, said, now)
             source = said.source(read, exact_kind)
+            if kind is Kind.MOMENT and plain_value(read) in said.exact:  # as ``bound`` has read an answer
+                source = Source.PERSON
             if source < least and exact_kind is Kind.TEXT:
                 source = _source_of_written(str(one), said, now)
             if source >= least:
@@ -196,6 +198,10 @@ def _only_one(tool: Tool, name: str, arguments: Mapping[str, Any], said: Said, n
     rivals = [one for one in tool.slots if one != name and kind_of(tool, one)[0] is kind]
     if kind in (Kind.TEXT, Kind.NUMBER) or any(one in tool.required for one in rivals):
         return None
+    if kind is not Kind.EMAIL and not all(
+        is_certain(one.text, one.now) for one in said.utterances if one.source is Source.PERSON
+    ):
+        return None  # what was not read may be the value
     parts = (Kind.DATE, Kind.TIME) if kind is Kind.MOMENT else (kind,)
     found = []
     for part in parts:
@@ -258,7 +264,9 @@ def _last_word(moments: list[Any], text: str, kind: Kind, said: Said, now: datet
 
 def _complete(one: Any, kind: Kind, said: Said, now: datetime | None = None) -> Any | None:
     """A moment of a text as a value; what it leaves open is what the person said last."""
-    dates = one.dates or (said.latest(Kind.DATE) if kind is Kind.MOMENT else ())
+    if kind is Kind.MOMENT and one.unread:
+        return None
+    dates = one.dates or (moved(said.latest(Kind.DATE), one.later) if kind is Kind.MOMENT else ())
     times = one.times or (said.latest(Kind.TIME) if kind is Kind.MOMENT else ())
     if kind is Kind.DATE:
         return dates[0] if dates else None

@@ -12,11 +12,18 @@ from programs import free_port
 
 
 class Mails:
-    """Keeps mails. It may refuse one, or vanish when it has taken one and before it says so."""
+    """Keeps mails. It may refuse one or an address, or vanish when it has taken one and before it says so."""
 
     def __init__(self) -> None:
         self.taken: list[EmailMessage] = []
         self.refuses = self.vanishes = False
+        self.unknown: set[str] = set()
+
+    async def handle_RCPT(self, server, session, envelope, address, options) -> str:  # noqa: N802 - aiosmtpd's name
+        if address in self.unknown:
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server, session, envelope) -> str:  # noqa: N802 - aiosmtpd's name
         if self.refuses:

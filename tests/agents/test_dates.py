@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from axk1.agents.dates import find
+from axk1.agents.dates import find, is_certain
 from axk1.agents.number_words import find_numbers
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=ZoneInfo("Asia/Seoul"))
@@ -26,6 +26,12 @@ DAYS = {
     "25 December": "2026-12-25", "the 25th": "2026-11-25", "end of next month": "2026-12-31",
     "2026-12-01": "2026-12-01",
     "2 days ago": "2026-11-21", "29 Feb": "2028-02-29",
+    "내년 12월 25일": "2027-12-25", "작년 12월 25일": "2025-12-25", "올해 3월 1일": "2026-03-01",
+    "내년 연말": "2027-12-31", "December 5 next year": "2027-12-05", "5 December of last year": "2025-12-05",
+    "next year on December 5": "2027-12-05", "지난 금요일": "2026-11-20", "저번 월요일": "2026-11-16",
+    "last Friday": "2026-11-20", "다음 금요일": "2026-12-04", "이번 금요일": "2026-11-27", "2주 3일 뒤": "2026-12-10",
+    "Friday next week": "2026-12-04", "next week on Friday": "2026-12-04", "다다음 달 3일": "2027-01-03",
+    "1년 반 뒤": "2028-05-23",
 }  # fmt: skip
 TIMES = {
     "오후 3시 반": "15:30", "세 시": "15:00", "3시": "15:00", "오전 10시": "10:00", "열한 시": "11:00",
@@ -37,7 +43,8 @@ TIMES = {
 }  # fmt: skip
 NONE = (
     "3시간 걸려요", "3일간 출장", "버전 3.14", "May I help you?", "가능한 시간", "방 101호", "10명", "일요", "at 3%",
-    "2월 30일", "25:00", "13월 1일", "필요한 시점", "32일", "전화 010-1234-5678",
+    "30분 전에 알려줘", "1.5시간 뒤", "스물한 시간 뒤", "1.5 hours from now", "in an hour and a quarter",
+    "내년 2월 29일", "2월 30일", "25:00", "13월 1일", "필요한 시점", "32일", "전화 010-1234-5678",
 )  # fmt: skip
 
 
@@ -69,6 +76,24 @@ def test_what_is_no_date(text):
         ("30분 뒤", "2026-11-23T10:30"),
         ("한 시간 반 뒤", "2026-11-23T11:30"),
         ("in 2 hours", "2026-11-23T12:00"),
+        ("1시간 30분 뒤", "2026-11-23T11:30"),
+        ("1일 2시간 뒤", "2026-11-24T12:00"),
+        ("이십오 분 뒤", "2026-11-23T10:25"),
+        ("열두 시간 뒤", "2026-11-23T22:00"),
+        ("in 1 hour and 30 minutes", "2026-11-23T11:30"),
+        ("in an hour and a half", "2026-11-23T11:30"),
+        ("half an hour from now", "2026-11-23T10:30"),
+        ("twenty-five minutes from now", "2026-11-23T10:25"),
+        ("오늘 밤 12시", "2026-11-24T00:00"),
+        ("오늘 밤 1시", "2026-11-24T01:00"),
+        ("오늘 밤 11시", "2026-11-23T23:00"),
+        ("내일 24시", "2026-11-25T00:00"),
+        ("내일 24:00", "2026-11-25T00:00"),
+        ("오늘 자정", "2026-11-24T00:00"),
+        ("tonight at midnight", "2026-11-24T00:00"),
+        ("tonight at 8", "2026-11-23T20:00"),
+        ("1am tonight", "2026-11-24T01:00"),
+        ("March 5 next year at 3pm", "2027-03-05T15:00"),
         ("2026-11-25T15:00:00+09:00", "2026-11-25T15:00"),
         ("2026-11-25T06:00Z", "2026-11-25T15:00"),
     ],
@@ -87,6 +112,35 @@ def test_what_is_ambiguous_keeps_its_readings():
     assert find("3시", NOW)[0].times == (time(15), time(3))
     assert find("8시", NOW)[0].times == (time(8), time(20))
     assert find("next Friday", NOW)[0].dates == (date(2026, 12, 4), date(2026, 11, 27))
+
+
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("다음 달 둘째 주 월요일", []), ("다음 달 둘째 주 월요일 오후 3시", [time(15)]), ("12월 첫 월요일", []),
+        ("다음 달 월요일", []), ("지지난 금요일", []), ("금요일 다음 날", []), ("2027년에 3월 1일", []),
+        ("first Monday of next month", []), ("last Friday of December", []), ("a week from Tuesday", []),
+        ("the 3rd next month", []), ("Friday at 3pm next week", [time(15)]), ("다음 주 오후 3시", [time(15)]),
+    ],
+)  # fmt: skip
+def test_half_a_day_is_none(text, times):
+    """The word beside it makes another day of it, which the grammar does not know."""
+    found = find(text, NOW)
+    assert [one.times[0] for one in found] == times and not any(one.dates for one in found)
+    assert not is_certain(text, NOW)
+
+
+@pytest.mark.parametrize(
+    "text", ["내일 지난주 회의록", "내년 예산 회의를 12월 3일에", "이번 주 25일", "first, tomorrow"]
+)
+def test_words_that_belong_to_something_else_leave_a_day_as_it_is(text):
+    assert len(find(text, NOW)) == 1 and is_certain(text, NOW)
+
+
+def test_a_night_apart_from_its_day():
+    day, night = find("오늘 회의를 밤 12시에", NOW)
+    assert (day.dates, night.times) == ((date(2026, 11, 24), date(2026, 11, 23)), (time(0),))
+    assert not is_certain("밤 12시", NOW)
 
 
 @given(st.dates(date(2000, 1, 1), date(2099, 12, 31)), st.times())

@@ -3,6 +3,7 @@
 import asyncio
 import email
 import email.policy
+import hashlib
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -13,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mail_server import Mails, mail_server
 
+from axk1.agents.loop import Runner
+from axk1.agents.run import Input, Status
 from axk1.agents.tool import ToolContext, ToolRefusal
 from axk1.agents.tools.mail import MailConfig, _Mail, mail_tools, read_contacts
+from axk1.core.chat_model import ChatReply, ToolCall
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=ZoneInfo("Asia/Seoul"))
 
@@ -94,6 +98,50 @@ def test_a_refused_mail_may_be_tried_again(inbox, tmp_path):
     inbox.refuses = False
     asyncio.run(tool.function(context(tmp_path), **ARGUMENTS))
     assert len(inbox.taken) == 1
+
+
+def test_addresses_that_the_server_refuses_are_told(inbox, tmp_path):
+    tool, inbox.unknown = sender(inbox), {"nobody@example.kr"}
+    arguments = {**ARGUMENTS, "to": ["lee@example.kr", "nobody@example.kr"]}
+    sent = asyncio.run(tool.function(context(tmp_path), **arguments)).content
+    assert len(inbox.taken) == 1 and sent["to"] == ["lee@example.kr"]
+    assert sent["not_sent_to"] == {"nobody@example.kr": "550 no such user"}
+    for again in (tool.recover, tool.function):  # as after a crash behind the sending
+        assert asyncio.run(again(context(tmp_path), **arguments)).content == sent
+    with pytest.raises(ToolRefusal, match="refused"):
+        asyncio.run(tool.function(context(tmp_path, 2), **{**ARGUMENTS, "to": ["nobody@example.kr"]}))
+    assert len(inbox.taken) == 1
+
+
+def test_what_is_shown_tells_files_of_one_length_apart(inbox, tmp_path):
+    arguments, tool, shown = {**ARGUMENTS, "attachments": ["pay.txt"]}, sender(inbox), []
+    for text in ("10 to A", "99 to B"):
+        (tmp_path / "pay.txt").write_text(text)
+        shown.append(tool.preview(context(tmp_path), **arguments))
+        assert hashlib.sha256(text.encode()).hexdigest()[:16] in shown[-1] and "pay.txt (7 B)" in shown[-1]
+    assert shown[0] != shown[1]
+
+
+def test_an_attachment_that_was_replaced_after_it_was_shown_is_shown_anew(inbox, tmp_path, store):
+    (tmp_path / "pay.txt").write_text("10 to A")
+    model = Once(ToolCall("a", "send_mail", {**ARGUMENTS, "attachments": ["pay.txt"]}))
+    runner = Runner(model, {"send_mail": sender(inbox)}, store, clock=lambda: NOW, workspace=tmp_path)
+    run = asyncio.run(runner.start("lee@example.kr 에게 pay.txt 보내줘"))
+    (tmp_path / "pay.txt").write_text("99 to B")
+    run = asyncio.run(runner.give(run.id, Input(text="네")))
+    assert run.status is Status.CONFIRMATION_REQUIRED and not inbox.taken
+    run = asyncio.run(runner.give(run.id, Input(text="네")))
+    assert run.status is Status.COMPLETED and len(inbox.taken) == 1
+
+
+class Once:
+    """A model that makes one call, and then is done."""
+
+    def __init__(self, call):
+        self.replies = [ChatReply("", (call,)), ChatReply("보냈습니다.")]
+
+    async def chat(self, messages, **_):
+        return self.replies.pop(0)
 
 
 def test_a_server_that_is_not_there_or_does_not_encrypt(inbox, tmp_path):

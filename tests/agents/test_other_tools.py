@@ -5,7 +5,8 @@ import http.server
 import operator
 import os
 import threading
-from datetime import date, datetime
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -56,6 +57,24 @@ def test_a_second_attempt_of_a_call_keeps_what_the_first_one_found(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "before"
 
 
+def test_bringing_back_a_deleted_file_spares_a_newer_one(tmp_path):
+    write_file.function(context(tmp_path), path="a.txt", text="old")
+    gone = delete_file.function(context(tmp_path, 2), path="a.txt")
+    newer = write_file.function(context(tmp_path, 3), path="a.txt", text="newer")
+    for undo in (gone.undo, {"path": "a.txt", "kept": None}):
+        with pytest.raises(ToolRefusal, match="changed since"):
+            delete_file.undo(context(tmp_path, 4), undo)
+    assert (tmp_path / "a.txt").read_text() == "newer"
+    put_back(context(tmp_path, 5), newer.undo)
+    for _ in range(2):  # as after a crash behind the copying
+        delete_file.undo(context(tmp_path, 6), gone.undo)
+    assert (tmp_path / "a.txt").read_text() == "old"
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(ToolRefusal, match="changed since"):
+        delete_file.undo(context(tmp_path, 7), gone.undo)
+
+
 @pytest.mark.parametrize(
     "path", ["../x", "a/../../x", "/etc/passwd", "link/x", "linked.txt", "", "a\0b", ".history/x", "."]
 )
@@ -98,6 +117,74 @@ def test_events_are_added_told_of_overlaps_deleted_and_brought_back(tmp_path):
         delete_event.function(context(tmp_path), id="휴가")
     with pytest.raises(ToolRefusal, match="is not after"):
         add_event.function(context(tmp_path), title="x", start=start, end=start)
+
+
+def add_one(folder: Path, call: int) -> None:
+    add_event.function(context(folder, call), title=f"회의 {call}", start=NOW + timedelta(days=call))
+
+
+@pytest.mark.parametrize("workers", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_events_that_are_added_at_once_are_all_there(tmp_path, workers):
+    with workers(4) as pool:
+        list(pool.map(add_one, [tmp_path] * 8, range(8)))
+    assert len(list_events.function(context(tmp_path)).content["events"]) == 8
+    assert list_files.function(context(tmp_path)).content["files"][0]["path"] == "calendar.ics"
+
+
+def test_a_deletion_that_was_interrupted_is_found_by_the_events_title(tmp_path):
+    add_one(tmp_path, 1)
+    interrupted = context(tmp_path, 2)
+    assert delete_event.recover(interrupted, id="회의 1") is None
+    delete_event.function(interrupted, id="회의 1")
+    assert delete_event.recover(interrupted, id="회의 1").content == {"deleted": "회의 1"}
+    add_event.function(context(tmp_path, 3), title="회의 1", start=NOW)
+    assert delete_event.recover(interrupted, id="회의 1") is not None, "another event of the same title is not meant"
+
+
+FOREIGN = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:x
+BEGIN:VEVENT
+UID:1
+SUMMARY:all of yesterday
+DTSTART;VALUE=DATE:20261122
+DTEND;VALUE=DATE:20261123
+END:VEVENT
+BEGIN:VEVENT
+UID:2
+SUMMARY:seven in the morning in Seoul
+DTSTART:20261122T220000Z
+DTEND:20261122T230000Z
+END:VEVENT
+BEGIN:VEVENT
+UID:3
+SUMMARY:until midnight
+DTSTART;TZID=Asia/Seoul:20261122T220000
+DTEND;TZID=Asia/Seoul:20261123T000000
+END:VEVENT
+BEGIN:VEVENT
+UID:4
+SUMMARY:all of today
+DTSTART;VALUE=DATE:20261123
+END:VEVENT
+BEGIN:VEVENT
+UID:5
+SUMMARY:one moment
+DTSTART;TZID=Asia/Seoul:20261123T000000
+DTEND;TZID=Asia/Seoul:20261123T000000
+END:VEVENT
+END:VCALENDAR
+"""
+
+
+@pytest.mark.parametrize(("day", "there"), [(22, {"1", "3"}), (23, {"2", "4", "5"}), (24, set())])
+def test_the_events_of_a_day_are_those_of_the_persons_day(tmp_path, day, there):
+    (tmp_path / "calendar.ics").write_bytes(FOREIGN.replace("\n", "\r\n").encode())
+    wanted = date(2026, 11, day)
+    events = list_events.function(context(tmp_path), since=wanted, until=wanted).content["events"]
+    assert {one["id"] for one in events} == there
+    assert list_events.function(context(tmp_path), since=date.max).content["events"] == []
+    assert "repeats" in list_events.description
 
 
 SIGNS = {

@@ -209,6 +209,47 @@ def test_a_moment_that_the_model_gave_to_another_slot_is_not_taken_from_it():
     assert checked_slots(calendar_event, made_up, person("내일 오후 3시에 회의"), NOW).missing == ()
 
 
+@pytest.mark.parametrize(
+    ("goal", "proposed", "start"),
+    [
+        ("1시간 30분 뒤에 회의", "2026-11-23T11:30:00+09:00", "2026-11-23T11:30:00+09:00"),
+        ("오늘 밤 12시에 회의", "2026-11-23T00:00:00+09:00", "2026-11-24T00:00:00+09:00"),
+        ("내년 12월 25일 오후 3시에 회의", "2026-12-25T15:00:00+09:00", "2027-12-25T15:00:00+09:00"),
+        ("다음 달 둘째 주 월요일 오후 3시 회의", "2026-12-14T15:00:00+09:00", None),
+        ("내일 말고 다음 달 둘째 주 월요일 오후 3시 회의", "2026-12-14T15:00:00+09:00", None),
+    ],
+)
+def test_what_the_grammar_half_reads_never_replaces_the_models_value(goal, proposed, start):
+    checked = checked_slots(add_event, {"title": "회의", "start": proposed}, person(goal), NOW)
+    assert checked.arguments.get("start") == start
+    assert checked.missing == (() if start else ("start",))
+
+
+def test_a_day_that_was_half_read_is_not_replaced_by_another():
+    said = person("내일 오후 3시에 회의 잡아줘", "아니 다음 달 둘째 주 월요일로")
+    proposed = {"title": "회의", "start": "2026-12-14T15:00:00+09:00"}
+    assert checked_slots(add_event, proposed, said, NOW).missing == ("start",)
+    assert bound(add_event, ["start"], "다음 주 오후 3시", person("내일"), NOW) == {}
+
+
+def test_a_night_that_answers_a_question_is_the_one_behind_the_day():
+    answer = bound(add_event, ["start"], "밤 12시", person("오늘 회의 잡아줘"), NOW)
+    assert answer == {"start": "2026-11-24T00:00:00+09:00"}
+    heard = [Utterance(text, Source.PERSON, NOW) for text in ("오늘 회의 잡아줘", "밤 12시")]
+    proposed = {"title": "회의", **answer}
+    kept = checked_slots(add_event, proposed, Said(heard, exact=list(answer.values())), NOW)
+    assert kept.arguments["start"] == answer["start"]
+    assert checked_slots(add_event, {"title": "회의"}, Said(heard), NOW).missing == ("start",)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Seoul", "America/New_York"])
+def test_a_moment_at_the_end_of_time_is_not_said(zone):
+    now = datetime(2026, 11, 23, 10, tzinfo=ZoneInfo(zone))
+    said = Said([Utterance("회의 잡아줘", Source.PERSON, now)])
+    for start in ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"):
+        assert checked_slots(add_event, {"title": "회의", "start": start}, said, now).missing == ("start",)
+
+
 @tool(effect=Effect.WRITE)
 def plain_text(context: ToolContext, value: Annotated[str, Slot(ko="무엇?", en="What?")]) -> Outcome:
     """A tool of another program, which takes everything as text."""

@@ -10,13 +10,18 @@ import icalendar
 
 from axk1.agents.tool import Effect, Outcome, Slot, Tool, ToolContext, ToolRefusal, tool
 from axk1.agents.tools.mail import Address
-from axk1.agents.tools.workspace import inside, put_back, relative, replace_file
+from axk1.agents.tools.workspace import alone, inside, kept_copy, put_back, relative, replace_file
 
 FILE = "calendar.ics"
 _HOUR = timedelta(hours=1)
 
 
-@tool(effect=Effect.WRITE, undo=put_back)
+def _take_back(context: ToolContext, undo: Mapping[str, Any]) -> str:
+    with alone(context, FILE):
+        return put_back(context, undo)
+
+
+@tool(effect=Effect.WRITE, undo=_take_back)
 def add_event(
     context: ToolContext,
     title: Annotated[str, Slot(ko="무슨 일정인가요?", en="What is the event?")],
@@ -32,9 +37,7 @@ def add_event(
     end = end or start + _HOUR
     if end <= start:
         raise ToolRefusal(f"end = {end.isoformat()} is not after start = {start.isoformat()}")
-    calendar = _read(context)
     identity = f"{hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:24]}@axk1"
-    overlapping = [_told(other) for other in _events(calendar) if _overlaps(other, start, end)]
     event = icalendar.Event()
     for name, value in {
         "uid": identity,
@@ -48,23 +51,30 @@ def add_event(
         event.add("location", place)
     for address in attendees or ():
         event.add("attendee", f"mailto:{address}")
-    calendar.subcomponents = [one for one in calendar.subcomponents if str(one.get("uid", "")) != identity]
-    calendar.add_component(event)
-    undo = _write(context, calendar)
+    with alone(context, FILE):
+        calendar = _read(context)
+        calendar.subcomponents = [one for one in calendar.subcomponents if str(one.get("uid", "")) != identity]
+        overlapping = [_told(other) for other in _events(calendar) if _overlaps(other, start, end)]
+        calendar.add_component(event)
+        undo = _write(context, calendar)
     return Outcome({"added": _told(event), "overlaps": overlapping}, files=(FILE,), undo=undo)
 
 
 @tool(effect=Effect.READ, untrusted=True)
 def list_events(context: ToolContext, since: date | None = None, until: date | None = None) -> Outcome:
-    """Lists the events of the calendar, from a day to a day; without days the next thirty."""
+    """Lists the events of the calendar, from a day to a day; without days the next thirty.
+
+    An event that repeats is listed only at its first time.
+    """
     first = since or context.now.date()
-    last = until or first + timedelta(days=30)
-    found = [
-        event for event in _events(_read(context)) if _day(event, "dtend") >= first and _day(event, "dtstart") <= last
-    ]
-    return Outcome(
-        {"events": [_told(event) for event in sorted(found, key=lambda one: _moment(one, "dtstart", context))]}
-    )
+    last = until or first + min(timedelta(days=30), date.max - first)
+    begin, over = (_local(datetime.combine(*one), context) for one in ((first, time()), (last, time.max)))
+    found = []
+    for event in _events(_read(context)):
+        start, end = (_moment(event, name, context) for name in ("dtstart", "dtend"))
+        if start <= over and (end > begin or start >= begin):  # an end is where the event is over, no part of it
+            found.append((start, event))
+    return Outcome({"events": [_told(event) for _, event in sorted(found, key=lambda one: one[0])]})
 
 
 def _show_deletion(context: ToolContext, id: str) -> str:
@@ -75,20 +85,25 @@ def _show_deletion(context: ToolContext, id: str) -> str:
 
 
 def _was_deleted(context: ToolContext, id: str) -> Outcome | None:
-    there = any(str(one.get("uid")) == id for one in _events(_read(context)))
+    """What was meant is what the interrupted call had found: another event may have the same title since."""
+    now, kept = _read(context), kept_copy(context, inside(context, FILE))
+    meant = {str(one.get("uid")) for one in _named(_parsed(kept) if kept.exists() else now, id)}
+    there = any(str(one.get("uid")) in meant for one in _events(now))
     return None if there else Outcome({"deleted": id})
 
 
-@tool(effect=Effect.DELETE, preview=_show_deletion, recover=_was_deleted, undo=put_back)
+@tool(effect=Effect.DELETE, preview=_show_deletion, recover=_was_deleted, undo=_take_back)
 def delete_event(
     context: ToolContext,
     id: Annotated[str, Slot(ko="어느 일정을 지울까요?", en="Which event shall be deleted?")],
 ) -> Outcome:
     """Deletes an event of the calendar, by its id of list_events or by its title."""
-    calendar = _read(context)
-    event = _by_id(calendar, id)
-    calendar.subcomponents.remove(event)
-    return Outcome({"deleted": _told(event)}, files=(FILE,), undo=_write(context, calendar))
+    with alone(context, FILE):
+        calendar = _read(context)
+        event = _by_id(calendar, id)
+        calendar.subcomponents.remove(event)
+        undo = _write(context, calendar)
+    return Outcome({"deleted": _told(event)}, files=(FILE,), undo=undo)
 
 
 def _read(context: ToolContext) -> icalendar.Calendar:
@@ -98,6 +113,10 @@ def _read(context: ToolContext) -> icalendar.Calendar:
         calendar.add("prodid", "-//A.X K1//axk1//")
         calendar.add("version", "2.0")
         return calendar
+    return _parsed(place)
+
+
+def _parsed(place: Path) -> icalendar.Calendar:
     try:
         return icalendar.Calendar.from_ical(place.read_bytes())
     except (ValueError, OSError) as error:
@@ -123,15 +142,20 @@ def _events(calendar: icalendar.Calendar) -> Iterator[icalendar.Event]:
     yield from (one for one in calendar.walk("VEVENT") if one.get("dtstart") is not None)
 
 
-def _by_id(calendar: icalendar.Calendar, wanted: str) -> icalendar.Event:
+def _named(calendar: icalendar.Calendar, wanted: str) -> list[icalendar.Event]:
+    """The event of an id; without one, those of a title."""
     events = list(_events(calendar))
-    found = [one for one in events if str(one.get("uid")) == wanted]
-    found = found or [
+    return [one for one in events if str(one.get("uid")) == wanted] or [
         one for one in events if wanted.strip() and wanted.strip().casefold() == str(one.get("summary", "")).casefold()
     ]
+
+
+def _by_id(calendar: icalendar.Calendar, wanted: str) -> icalendar.Event:
+    found = _named(calendar, wanted)
     if len(found) != 1:
         there = "; ".join(
-            f"{one.get('uid')} ({one.get('summary')}, {_day(one, 'dtstart')})" for one in (found or events)[:10]
+            f"{one.get('uid')} ({one.get('summary')}, {_value(one, 'dtstart').isoformat()})"
+            for one in (found or list(_events(calendar)))[:10]
         )
         raise ToolRefusal(
             f"id = {wanted!r} is {'more than one event' if found else 'no event'}; there is {there or 'none'}"
@@ -159,12 +183,8 @@ def _value(event: icalendar.Event, name: str) -> date | datetime:
     return start + (_HOUR if isinstance(start, datetime) else timedelta(days=1))
 
 
-def _day(event: icalendar.Event, name: str) -> date:
-    value = _value(event, name)
-    return value.date() if isinstance(value, datetime) else value
-
-
 def _moment(event: icalendar.Event, name: str, context: ToolContext) -> datetime:
+    """Start or end, counted in the person's zone: days and times without a zone are theirs."""
     value = _value(event, name)
     return _local(value if isinstance(value, datetime) else datetime.combine(value, time()), context)
 

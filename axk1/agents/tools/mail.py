@@ -12,11 +12,12 @@ import email
 import email.policy
 import hashlib
 import imaplib
+import json
 import mimetypes
 import os
 import re
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime, formataddr
@@ -27,7 +28,7 @@ import aiosmtplib
 from pydantic import StringConstraints
 
 from axk1.agents.tool import Effect, Outcome, Slot, Tool, ToolContext, ToolRefusal, tool
-from axk1.agents.tools.workspace import inside
+from axk1.agents.tools.workspace import digest, inside
 from axk1.core.config import require
 
 Address = Annotated[
@@ -140,7 +141,7 @@ class _Mail:
         message, config = self._message(context, to, subject, body, attachments), self.config
         entry = _Entry(context)
         if entry.accepted:
-            return _sent(message, to)
+            return _sent(message, to, entry.refused)
         server = aiosmtplib.SMTP(
             hostname=config.smtp,
             port=config.smtp_port,
@@ -156,19 +157,20 @@ class _Mail:
             raise ToolRefusal(f"the mail server {config.smtp}:{config.smtp_port} cannot be used: {error}") from None
         try:
             await asyncio.to_thread(entry.begin, message)
-            await server.send_message(message)
+            errors, _ = await server.send_message(message)
         except (aiosmtplib.SMTPResponseException, aiosmtplib.SMTPRecipientsRefused) as error:
             entry.fail()
             raise ToolRefusal(f"the mail server refused the mail: {error}") from None
         finally:
             server.close()
-        await asyncio.to_thread(entry.accept)
-        return _sent(message, to)
+        refused = {address: f"{error.code} {error.message}" for address, error in errors.items()}
+        await asyncio.to_thread(entry.accept, refused)
+        return _sent(message, to, refused)
 
     async def _recovered(self, context: ToolContext, to: Sequence[str], **others: Any) -> Outcome | None:
         entry, message = _Entry(context), self._message(context, to, **others)
         if entry.accepted:
-            return _sent(message, to)
+            return _sent(message, to, entry.refused)
         if not entry.begun:
             return None
         if self.config.imap:
@@ -223,7 +225,8 @@ class _Mail:
         lines = [words[0], "", f"- {words[1]}: {formataddr((self.config.name, self.config.sender))}"]
         lines += [f"- {words[2]}: {', '.join(to)}", f"- {words[3]}: {subject}"]
         for path in attachments or ():
-            lines.append(f"- {words[4]}: {path} ({inside(context, path, there=True).stat().st_size:,} B)")
+            place = inside(context, path, there=True)  # its digest, for another file may have the same length
+            lines.append(f"- {words[4]}: {path} ({place.stat().st_size:,} B), SHA-256 {digest(place)[:16]}…")
         fence = "`" * max(3, 1 + max((len(one) for one in re.findall("`+", body)), default=0))
         return "\n".join([*lines, "", f"{words[5]}:", fence, body, fence])
 
@@ -290,38 +293,45 @@ class _Entry:
         """Whether the server has said that it has it."""
         return self._done.exists()
 
+    @property
+    def refused(self) -> dict[str, str]:
+        """The addresses that the server did not take, each with what it said."""
+        return json.loads(self._done.read_bytes() or b"{}")
+
     def begin(self, message: EmailMessage) -> None:
         """Keeps the mail, safe against a power cut."""
         self._mail.parent.mkdir(parents=True, exist_ok=True)
-        part = self._mail.with_suffix(".part")
-        with part.open("wb") as file:
-            file.write(bytes(message))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._mail)
-        _sync_folder(self._mail.parent)
+        _write_safely(self._mail, bytes(message))
 
-    def accept(self) -> None:
-        """Notes that it went."""
-        with self._done.open("wb") as file:
-            os.fsync(file.fileno())
-        _sync_folder(self._mail.parent)
+    def accept(self, refused: Mapping[str, str] | None = None) -> None:
+        """Notes that it went, and to whom it did not."""
+        _write_safely(self._done, json.dumps(refused or {}, ensure_ascii=False).encode())
 
     def fail(self) -> None:
         """Notes that it surely did not go."""
         self._mail.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
+def _write_safely(place: Path, content: bytes) -> None:
+    """A file that is there whole or not at all, also after a power cut."""
+    part = place.with_name(f"{place.name}.part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(place)
+    number = os.open(place.parent, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:
         os.close(number)
 
 
-def _sent(message: EmailMessage, to: Sequence[str]) -> Outcome:
-    return Outcome({"sent": True, "to": list(to), "subject": message["Subject"], "message_id": message["Message-ID"]})
+def _sent(message: EmailMessage, to: Sequence[str], refused: Mapping[str, str] | None = None) -> Outcome:
+    """What is told of a mail that went: to whom, and to whom it did not."""
+    told: dict[str, Any] = {"sent": True, "to": [one for one in to if one not in (refused or {})]}
+    told |= {"subject": message["Subject"], "message_id": message["Message-ID"]}
+    return Outcome(told | ({"not_sent_to": dict(refused)} if refused else {}))
 
 
 def _found(inbox: imaplib.IMAP4, query: str, limit: int) -> Iterator[dict[str, str]]:

@@ -3,18 +3,23 @@
 What a call replaces is kept under ``.history/<call>``, so that it can be taken back.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from axk1.agents.tool import ToolContext, ToolRefusal
 
 HIDDEN = (".history", ".outbox")
 """Folders of our own, which no tool's path reaches."""
+_WAIT_SECONDS = 30
+"""How long a call waits for others that change the same file; each takes milliseconds."""
 
 
 def inside(context: ToolContext, path: str, *, there: bool = False) -> Path:
@@ -88,13 +93,33 @@ def replace_file(context: ToolContext, place: Path, write: Callable[[Path], None
         made.replace(place)
     finally:
         made.unlink(missing_ok=True)
-    return {"path": relative(context, place), "kept": kept, "now": _digest(place)}
+    return {"path": relative(context, place), "kept": kept, "now": digest(place)}
+
+
+@contextlib.contextmanager
+def alone(context: ToolContext, name: str) -> Iterator[None]:
+    """Waits until no other call, in any thread or process, changes what the lock of this name guards.
+
+    For files that are read, changed and written back: of two calls at once, the second would write over the first.
+    """
+    folder = context.workspace / ".history"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock", timeout=_WAIT_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ToolRefusal(f"{name} is being changed by another call, which does not end; try again later") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def keep(context: ToolContext, place: Path) -> str | None:
     """Keeps a copy of what stands at a place; a second attempt of the same call keeps what the first one found."""
-    folder = context.workspace / ".history" / hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:24]
-    copy, absent = folder / place.name, folder / ".absent"
+    copy = kept_copy(context, place)
+    folder = copy.parent
+    absent = folder / ".absent"
     if not copy.exists() and not absent.exists():
         folder.mkdir(parents=True, exist_ok=True)
         if place.is_file():
@@ -105,19 +130,31 @@ def keep(context: ToolContext, place: Path) -> str | None:
     return copy.relative_to(context.workspace).as_posix() if copy.exists() else None
 
 
+def kept_copy(context: ToolContext, place: Path) -> Path:
+    """Where ``keep`` puts what a call found at a place; a file is there only if one was found."""
+    folder = context.workspace / ".history" / hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:24]
+    return folder / place.name
+
+
 def put_back(context: ToolContext, undo: Mapping[str, Any]) -> str:
-    """Takes a change back: the file is as it was before. Raises ToolRefusal where somebody has changed it since."""
+    """Takes a change back: the file is as it was before. Raises ToolRefusal where somebody has changed it since.
+
+    An ``undo`` without ``now`` is of a file that was deleted: whatever stands there is newer, unless it is the old one.
+    """
     place = inside(context, undo["path"])
-    if place.exists() and undo.get("now") not in (None, _digest(place)):
+    kept = context.workspace / undo["kept"] if undo["kept"] is not None else None
+    known = (undo.get("now"), digest(kept) if kept else None)
+    if place.exists() and (place.is_dir() or digest(place) not in known):
         raise ToolRefusal(f"{undo['path']} has been changed since, so it stays as it is")
-    if undo["kept"] is None:
+    if kept is None:
         place.unlink(missing_ok=True)
         return f"{undo['path']} ✕"
     place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(context.workspace / undo["kept"], place)
+    shutil.copy2(kept, place)
     return f"{undo['path']} ↩"
 
 
-def _digest(place: Path) -> str:
+def digest(place: Path) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
     with place.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

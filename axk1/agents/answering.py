@@ -86,6 +86,8 @@ class Answering:
         assert call is not None
         if given.call_id not in (None, call.call_id):
             raise InputRefused(f"call_id = {given.call_id!r} does not wait; allowed: {call.call_id}")
+        if given.text is not None and not given.may_agree:
+            raise InputRefused(f"the run {run.id} waits for a confirmation, which words cannot give here")
         yes = yes_or_no(given.text) if given.text is not None else given.confirm
         step = self._actor.step("input", call, content=given.content(), by=given.by)
         if yes:

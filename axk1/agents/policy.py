@@ -21,12 +21,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from axk1.agents.tool import Effect, Tool
 from axk1.core.config import nearest
 from axk1.core.errors import ConfigError
+
+_ADDRESS = re.compile(r"(?:[^<>@,;\"]*<)?[^\s<>@,;:\"/\\]+@([^\s<>@,;:\"/\\]+)>?")
+"""Just one mail address, with a name before it or without."""
 
 
 class Verdict(StrEnum):
@@ -83,7 +87,7 @@ class Condition(_Strict):
         if value is None:
             return False
         checks = [
-            self.domains is None or any(fnmatch.fnmatchcase(_domain(str(value)), one.lower()) for one in self.domains),
+            self.domains is None or _is_of(_domain(str(value)), self.domains),
             self.one_of is None or value in self.one_of,
             self.matches is None or re.fullmatch(self.matches, str(value)) is not None,
             self.at_most is None or (isinstance(value, int | float) and value <= self.at_most),
@@ -177,13 +181,22 @@ class Policy(_Strict):
         return Decision(verdict=verdict, confirmation_minutes=minutes, reason=f"effects.{tool.effect}")
 
 
+def _is_of(domain: str, patterns: Sequence[str]) -> bool:
+    return domain != "" and any(fnmatch.fnmatchcase(domain, one.lower()) for one in patterns)
+
+
 def _domain(value: str) -> str:
-    """The domain of a mail address or of a page, in small letters."""
-    if "://" in value:
-        host = value.split("://", 1)[1]
-        value = re.split(r"[/?#\\]", host)[0].rsplit("@", 1)[-1].partition(":")[0]
-        return value.lower()
-    return value.rsplit("@", 1)[-1].strip(" >").lower()
+    """The domain of a mail address or of a page, in small letters; nothing for what is not just one of them."""
+    address = _ADDRESS.fullmatch(value.strip())
+    if address is not None:
+        return address[1].lower()
+    if "\\" in value or "://" not in value:  # programs read these in more than one way
+        return ""
+    try:
+        url = httpx.URL(value)
+    except (httpx.InvalidURL, ValueError):
+        return ""
+    return "" if url.userinfo or url.scheme not in ("http", "https") else url.host.lower()
 
 
 def _told(error: ValidationError) -> str:

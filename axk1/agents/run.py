@@ -187,6 +187,8 @@ class Input:
     """The call that is confirmed or refused; nothing for the one that waits."""
     by: str = ""
     """Who gives it: an API key's id."""
+    may_agree: bool = True
+    """Whether its words may agree to a call; not where a model may have written them."""
 
     def __post_init__(self) -> None:
         given = [name for name in ("text", "slots", "confirm") if getattr(self, name) is not None]

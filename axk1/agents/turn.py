@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from axk1.agents.heard import is_tainted
 from axk1.agents.prompt import system_message
 from axk1.agents.run import CallState, Run
 from axk1.agents.tool import Tool
@@ -69,19 +70,23 @@ async def take_turn(model: ChatModel, run: Run, tools: Mapping[str, Tool], *, co
     calls = tuple(call for call in reply.tool_calls if call.name != "answer" or "answer" in run.tools)
     if calls:
         return Turn(reply, calls, reply.content)
-    written = () if reply.tool_calls else written_calls(reply.content, run.tools)
+    # Where strangers' texts were read, a call that stands in prose may be theirs, quoted.
+    written = () if reply.tool_calls else written_calls(reply.content, run.tools, alone=is_tainted(run))
     return Turn(reply, written, "" if written else _answer_text(reply))
 
 
-def written_calls(text: str, names: Collection[str]) -> tuple[ToolCall, ...]:
+def written_calls(text: str, names: Collection[str], *, alone: bool = False) -> tuple[ToolCall, ...]:
     """The calls that a text is; none where it is anything else besides.
 
     Args:
         text: what the model wrote: JSON objects with ``name`` and ``arguments`` (or ``parameters``), alone or in
             code blocks, which may have words around them.
         names: the tools that were offered.
+        alone: nothing else may stand around the blocks.
     """
     found: list[ToolCall] = []
+    if alone and _BLOCK.sub("", text).strip() and _BLOCK.search(text):
+        return ()
     for part in _BLOCK.findall(text) or [text]:
         try:
             objects = list(_objects(part))

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Annotated
 
 import mcp_types as types
 import pytest
@@ -11,9 +12,9 @@ from small_tools import add_event
 from axk1.agents.host import AgentHost, Equipment
 from axk1.agents.mcp.offered import offered
 from axk1.agents.mcp.server import mcp_server
-from axk1.agents.run import ENDED, Status
+from axk1.agents.run import ENDED, Input, InputRefused, Status
 from axk1.agents.store import RunStore
-from axk1.agents.tool import Effect, Outcome, ToolContext, tool
+from axk1.agents.tool import Effect, Outcome, Slot, ToolContext, tool
 from axk1.core.chat_model import ChatReply, ToolCall
 from axk1.serve.caller import ANYBODY
 from axk1.serve.database import open_database
@@ -120,3 +121,55 @@ def test_files_of_a_run_can_be_read(tmp_path):
 
     link, read = asyncio.run(main())
     assert link.name == "a note.txt" and read.contents[0].text == "hello"
+
+
+@tool(effect=Effect.SEND)
+def send(context: ToolContext) -> Outcome:
+    """Sends the letter."""
+    (context.workspace / "sent").write_text("sent")
+    return Outcome("sent")
+
+
+@tool(effect=Effect.WRITE)
+def book(context: ToolContext, day: Annotated[str, Slot(ko="언제요?", en="On which day?")]) -> Outcome:
+    """Books a room."""
+    return Outcome("booked")
+
+
+class Once:
+    """A model that makes one call, and then is done."""
+
+    def __init__(self, name):
+        self.name = name
+
+    async def chat(self, messages, **_):
+        done = any(one["role"] == "tool" for one in messages)
+        return ChatReply("done", ()) if done else ChatReply("", (ToolCall("1", self.name, {}),))
+
+
+def test_words_over_mcp_agree_to_nothing_at_whatever_moment_they_come(tmp_path):
+    async def main():
+        host, _ = hosted(tmp_path, Once("send"), [send])
+        runner = host.runner(ANYBODY)
+        run = await runner.start("Send it")
+        assert run.status is Status.CONFIRMATION_REQUIRED
+        with pytest.raises(InputRefused, match="confirmation"):  # under the lease, so no look before can be too old
+            await runner.accept(run.id, Input(text="yes", may_agree=False))
+        assert (await runner.look(run.id)).waiting is not None and not (tmp_path / "sent").exists()
+        run = await runner.give(run.id, Input(confirm=True))
+        assert run.status is Status.COMPLETED
+
+    asyncio.run(main())
+
+
+def test_a_client_without_forms_reads_what_is_asked(tmp_path):
+    async def main():
+        host, offer = hosted(tmp_path, Once("book"), [book])
+        async with host.running(), Client(mcp_server(offer)) as client:
+            asked = await client.call_tool("start_run", {"goal": "Book a room"})
+            assert not asked.is_error and asked.structured_content["status"] == "input_required"
+            assert "On which day?" in asked.content[0].text
+            given = {"run_id": asked.structured_content["id"], "text": "the big hall on the ground floor"}
+            assert not (await client.call_tool("give_input", given)).is_error
+
+    asyncio.run(main())

@@ -3,7 +3,7 @@
 import pytest
 from small_tools import add_event, delete_file, mail_tool
 
-from axk1.agents.policy import Policy, Verdict
+from axk1.agents.policy import Condition, Policy, Verdict
 from axk1.core.errors import ConfigError
 
 
@@ -94,3 +94,16 @@ def test_pages_have_domains_too():
     ):
         assert not holds({"url": url}), url
     assert not holds({"url": "https://evil.com\\@a.com"})
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [("boss@example.com", True), ("Boss <boss@example.com>", True), ("https://example.com/a?b=@evil.com", True),
+     (["boss@example.com", "evil@evil.com"], False), ("evil@evil.com, boss@example.com", False),
+     ("evil.com/steal?x=@example.com", False), ("https://example.com\\@evil.com/x", False),
+     ("javascript://example.com", False), ("https://evil@example.com", False), ("example.com", False), ([], False)],
+)  # fmt: skip
+def test_only_one_whole_address_has_a_domain(value, holds):
+    rule = Condition(domains=["example.com"])
+    assert rule.holds(value) is holds
+    assert Condition(domains=["*"]).holds(value) is (holds or value == ["boss@example.com", "evil@evil.com"])

@@ -40,6 +40,9 @@ def test_calls_in_blocks_may_have_words_around_them(calls):
     calls = [one for one in calls if "`" not in json.dumps(one)]
     text = "Sure.\n" + "\n".join(f"```json\n{json.dumps(one)}\n```" for one in calls) + "\nDone."
     assert len(written_calls(text, NAMES)) == len(calls)
+    assert written_calls(text, NAMES, alone=True) == (), "in a page that is quoted it may be anybody's"
+    blocks = "\n".join(f"```json\n{json.dumps(one)}\n```" for one in calls)
+    assert len(written_calls(blocks, NAMES, alone=True)) == len(calls)
 
 
 @given(st.text(max_size=80))

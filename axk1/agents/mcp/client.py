@@ -23,7 +23,7 @@ from axk1.agents.mcp.config import McpServer
 from axk1.agents.mcp.connection import Connection, ServerLost
 from axk1.agents.mcp.results import cut, outcome_of
 from axk1.agents.mcp.schema_tool import AnyArguments, SchemaTool, preview_of, validator
-from axk1.agents.tool import Effect, Outcome, Tool, ToolContext, ToolRefusal
+from axk1.agents.tool import Effect, Outcome, OutcomeUnknown, Tool, ToolContext, ToolRefusal
 from axk1.core.chat_model import ChatModel
 from axk1.core.config import nearest
 from axk1.core.errors import AXK1Error, ConfigError
@@ -124,7 +124,9 @@ def _function(connection: Connection, asking: Asking, tool: str, name: str, effe
         except ServerLost as error:
             raise ToolRefusal(error.message) from error
         except MCPError as error:
-            raise ToolRefusal(_why(connection, name, error)) from error
+            if error.code == types.REQUEST_TIMEOUT and effect is not Effect.READ:
+                raise OutcomeUnknown(_why(connection, name, error)) from error
+            raise ToolRefusal(_why(connection, name, error), untrusted=True) from error
         except RuntimeError as error:  # the SDK's, where a result does not fit the schema that the server gave for it
             raise ToolRefusal(f"{name} answered in a form other than it promises: {error}") from error
         return outcome_of(result, name, context, max_characters=connection.server.max_characters)
@@ -148,7 +150,7 @@ async def _called(
     except ServerLost as error:
         if reads:
             return await _once(connection, asking, tool, arguments, context)
-        raise ServerLost(f"{error.message}. Whether {tool} was carried out is not known") from error
+        raise OutcomeUnknown(f"{error.message}. Whether {tool} was carried out is not known") from error
 
 
 async def _once(

@@ -28,7 +28,9 @@ def outcome_of(result: types.CallToolResult, tool: str, context: ToolContext, *,
     if not text and result.structured_content is not None:
         text = json.dumps(result.structured_content, ensure_ascii=False)
     if result.is_error:
-        raise ToolRefusal(cut(text, max_characters) or f"{tool} failed and did not say why")
+        if text:
+            raise ToolRefusal(cut(text, max_characters), untrusted=True)
+        raise ToolRefusal(f"{tool} failed and did not say why")
     return Outcome(cut(text, max_characters), files=tuple(files))
 
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from axk1.agents.mcp.forms import fields_of
 from axk1.agents.mcp.served import Call, Served, text_result
 from axk1.agents.mcp.workspace_files import link_to
 from axk1.agents.router import to_wire
-from axk1.agents.run import ENDED, Input, Run, Status
+from axk1.agents.run import ENDED, Input, InputRefused, Run, Status
 from axk1.agents.tool import Tool
 from axk1.serve.caller import Caller
 
@@ -143,10 +144,13 @@ class _Waiting:
 
     async def given(self, run_id: str, given: Input) -> types.CallToolResult | Ask:
         """What a person gives, unless it is consent in words: over MCP a model writes those."""
-        run = await self._runner.look(run_id)
-        if run.status is Status.CONFIRMATION_REQUIRED and given.confirm is None:
-            return _asked(run, self._runner.tools)
-        run = await self._runner.accept(run_id, given)
+        try:  # the run may pause for a confirmation at any moment, so the refusal is made while it is held
+            run = await self._runner.accept(run_id, replace(given, may_agree=False))
+        except InputRefused:
+            run = await self._runner.look(run_id)
+            if run.status is not Status.CONFIRMATION_REQUIRED or given.confirm is not None:
+                raise
+            return self._asked(run)
         if run.status is Status.RUNNING:
             self._work.carry_on(self._runner, run_id)
         return await self.awaited(run_id)
@@ -169,10 +173,16 @@ class _Waiting:
             if run.status in ENDED:
                 return _shown(run)
             if run.status in (Status.INPUT_REQUIRED, Status.CONFIRMATION_REQUIRED):
-                return _asked(run, self._runner.tools)
+                return self._asked(run)
             if time.monotonic() >= self._end:
                 return _shown(run)
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _asked(self, run: Run) -> types.CallToolResult | Ask:
+        """What a run waits for, as a form; a question is also read by a client that cannot show one."""
+        if run.status is Status.INPUT_REQUIRED and "elicitation" not in self._call.can:
+            return _shown(run)
+        return _asked(run, self._runner.tools)
 
 
 def _asked(run: Run, tools: Mapping[str, Tool]) -> Ask:

@@ -30,8 +30,8 @@ class HereOnly:
 def _stranger(scope: Scope) -> ApiError | None:
     sent = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
     keys = "with API keys (axk1 tenants add NAME) or --without-tenants other names are answered"
-    host, origin = sent.get(b"host", ""), sent.get(b"origin")
-    if not is_here(f"//{host}"):
+    host, origin = sent.get(b"host"), sent.get(b"origin")  # every browser sends a Host
+    if host is not None and not is_here(f"//{host}"):
         return ApiError(f"Host = {host!r} is not this machine; {keys}", status=421, code="wrong_host")
     if origin is not None and not is_here(origin):
         return ApiError(f"Origin = {origin!r} is not this machine; {keys}", status=403, code="wrong_origin")

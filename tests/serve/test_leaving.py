@@ -36,7 +36,7 @@ def connect(url: str, **fields) -> socket.socket:
     host, port = url.removeprefix("http://").split(":")
     body = json.dumps({"model": "tiny", "max_tokens": 200, "ignore_eos": True, **fields}).encode()
     connection = socket.create_connection((host, int(port)))
-    head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     return connection
 
